@@ -1,0 +1,43 @@
+# Every target works from a fresh clone: the virtual environment is made where it is missing.
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint lock python
+
+# Bytecode makes each stage start seconds faster.
+unexport PYTHONDONTWRITEBYTECODE
+
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: $(BIN)/.installed ## run the pipeline: data, checks, training, scores, report
+	@python -m tools.launch
+
+test: $(BIN)/.installed-dev ## run the test suite, offline
+	@python -m pytest -n auto
+
+check: $(BIN)/.installed ## check params.yaml: types, ranges, misspelt and unused keys
+	@python -m tools.check
+
+lint: $(BIN)/.installed-dev ## check style
+	@ruff check . && ruff format --check .
+
+lock: $(BIN)/.installed-dev ## pin the newest versions that requirements*.in allow
+	@python -m tools.lock
+
+$(BIN)/.installed: requirements.txt | python
+	@"$(PYTHON)" -m venv .venv
+	@echo "Installing the pinned requirements into .venv (a few minutes, once)"
+	@python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(BIN)/.installed-dev: requirements-dev.txt $(BIN)/.installed
+	@python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+python:
+	@"$(or $(PYTHON),false)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed: install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }

@@ -1,0 +1,30 @@
+"""How a stage starts and how it fails: one line for the person who made the mistake."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+class UserError(Exception):
+    """A mistake its reader can mend: the message says what is wrong, where, and what to do."""
+
+
+def run(name: str, main: Callable[[], None]) -> None:
+    """Run `main`; a `UserError` or an unwritable disk ends the process with one line and exit code 1.
+
+    With STAGE_SECONDS set to a file, `{"stage": name, "seconds": …}` is appended to it, one JSON
+    object a line: wall-clock time stays out of every output that DVC hashes.
+    """
+    start = time.perf_counter()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"{name}: {error}")
+    except OSError as error:
+        sys.exit(f"{name}: {error}")
+    if record := os.environ.get("STAGE_SECONDS"):
+        with Path(record).open("a") as lines:
+            lines.write(json.dumps({"stage": name, "seconds": time.perf_counter() - start}) + "\n")

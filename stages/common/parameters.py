@@ -1,0 +1,64 @@
+"""Parameters: each stage reads its own block of params.yaml, checked before anything else is read."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stages.common.entry import UserError
+
+FILE = Path("params.yaml")
+
+
+class Block(BaseModel):
+    """A block of params.yaml: unknown keys are refused, values are never converted or changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+B = TypeVar("B", bound=Block)
+
+
+def read(block: str, schema: type[B], path: Path = FILE) -> B:
+    """The block at the dotted path `block` (`train`, `datasets.mnist.source`) as a `schema`.
+
+    Raises `UserError` with one line a problem: file, key, value, what it must be.
+    """
+    values: Any = load(path)
+    for key in block.split("."):
+        if not isinstance(values, dict) or key not in values:
+            raise UserError(f"{path}: {block} is missing")
+        values = values[key]
+    return check(block, values, schema, path)
+
+
+def load(path: Path = FILE) -> dict[str, Any]:
+    """The whole file as plain Python values. Raises `UserError` where it is missing or not YAML."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run from the repository's root") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+
+
+def check(block: str, values: Any, schema: type[B], path: Path = FILE) -> B:
+    """`values` as a `schema`; raises `UserError` naming each bad key as `path: block.key is …`."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join(_sentence(path, block, problem) for problem in error.errors())) from None
+
+
+def _sentence(path: Path, block: str, problem: Any) -> str:
+    key = ".".join([block, *(str(part) for part in problem["loc"])])
+    if problem["type"] == "missing":
+        return f"{path}: {key} is missing"
+    if problem["type"] == "extra_forbidden":
+        return f"{path}: {key} is unknown: misspelt, or not a parameter of this block"
+    must = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    must = must if must.startswith(("must", "needs")) else f"must be {must}"
+    return f"{path}: {key} is {problem['input']!r}, {must}"

@@ -1,0 +1,1 @@
+"""The download stage: `data/raw/`, complete and verified, or nothing."""

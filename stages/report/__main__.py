@@ -1,0 +1,78 @@
+"""Write the page and the model card from what the stages before left under data, metrics and models."""
+
+from pathlib import Path
+
+import numpy as np
+
+from stages.common import parameters
+from stages.common.entry import run
+from stages.common.files import write_text
+from stages.report import inputs, pictures, tables
+from stages.report.page import render
+from stages.report.params import Report
+
+DATA = Path("data/prepared")
+METRICS = Path("metrics")
+REPORTS = Path("reports")
+CURVES = ("loss", "accuracy")
+
+
+def main() -> None:
+    """Read, draw, render, write."""
+    report = parameters.read("report", Report)
+    blocks = tables.parameter_blocks(parameters.load())
+
+    dataset = inputs.read_json(DATA / "dataset.json")
+    training = inputs.read_json(Path("models/training.json"))
+    trained = inputs.read_json(METRICS / "train.json")
+    metrics = inputs.read_json(METRICS / "evaluate.json")
+    classes = dataset["classes"]
+    matrix = inputs.read_confusion_matrix(METRICS / "confusion_matrix.csv", classes)
+    scores = inputs.read_table(METRICS / "classes.csv", ("class", "precision", "recall", "f1"))
+    mistakes = inputs.read_table(METRICS / "mistakes.csv", ("index", "label", "predicted", "confidence"))
+    history = inputs.read_table(METRICS / "history.csv", ("epoch", *CURVES, *(f"validation_{key}" for key in CURVES)))
+    curves = inputs.read_table(METRICS / "roc.csv", ("class", "false_positive_rate", "true_positive_rate"))
+    bins = inputs.read_table(METRICS / "reliability.csv", ("images", "confidence", "accuracy"))
+    predictions = inputs.read_table(Path("data/predictions/test.csv"), ("label", "predicted", "confidence"))
+    images = inputs.read_images(DATA / "test/images.npy")
+    series = inputs.read_images(DATA / "test/series.npy") if (DATA / "test/series.npy").exists() else None
+
+    names = pictures.labels(classes)
+    class_rows = tables.class_rows(scores, matrix, names)
+    series_rows = tables.series_rows(metrics, series, np.array([int(row["index"]) for row in mistakes], int))
+    worst = tables.worst(mistakes, names, report.gallery_images)
+    for mistake in worst:
+        mistake["image"] = pictures.png(images[mistake["index"]])
+
+    column = {key: np.array([float(row[key]) for row in history]) for key in history[0]}
+    confidence = np.array([float(row["confidence"]) for row in predictions])
+    right = np.array([row["label"] == row["predicted"] for row in predictions])
+    drawn = {
+        key: pictures.training_curve(column["epoch"], column[key], column[f"validation_{key}"], key) for key in CURVES
+    }
+    drawn["confusion"] = pictures.confusion_matrix(matrix, names)
+    drawn["recall"] = pictures.proportions(class_rows, names, metrics["accuracy"], "recall")
+    drawn["roc"] = pictures.roc(curves, classes, names)
+    drawn["confidence"] = pictures.confidence_histogram(confidence, right)
+    drawn["reliability"] = pictures.reliability(bins)
+    if series_rows:
+        series_names = [row["name"] for row in series_rows]
+        drawn["series"] = pictures.proportions(series_rows, series_names, metrics["accuracy"], "accuracy")
+
+    known = {
+        "dataset": dataset,
+        "training": training,
+        "trained": trained,
+        "metrics": metrics,
+        "blocks": blocks,
+        "class_rows": class_rows,
+        "series_rows": series_rows,
+        "confusions": tables.confusions(matrix, names),
+    }
+    page = {**known, "worst": worst, "pictures": drawn, "many_classes": pictures.MANY}
+    write_text(REPORTS / "index.html", render("page.html.j2", **page))
+    write_text(REPORTS / "model_card.md", render("model_card.md.j2", **known))
+
+
+if __name__ == "__main__":
+    run("report", main)

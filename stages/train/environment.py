@@ -1,0 +1,72 @@
+"""What decides the bits of a training run beside data and parameters: threads, precision, versions."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Keep back what is written to standard error, C++ included, and show it only where the block fails."""
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(shown, kept.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+with silence():  # TensorFlow's start-up chatter is printed before it heeds that level
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}  # without them bfloat16 is emulated, slower than float32
+
+
+def fix(seed: int, threads: int) -> None:
+    """Seed Python, NumPy and TensorFlow, fix the thread counts and ask for deterministic kernels.
+
+    The weights of a convolution change with the number of threads (sums are split differently),
+    so it is a parameter and not the number of cores. Call before TensorFlow computes anything.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+
+
+def choose_precision(asked: str) -> str:
+    """`float32` or `bfloat16`: what was asked for, or for `auto` the one that is fast on this processor."""
+    if asked != "auto":
+        return asked
+    return "bfloat16" if BFLOAT16_FLAGS & processor_flags() else "float32"
+
+
+def processor_flags() -> set[str]:
+    """The processor's features as Linux names them; empty on other systems."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    return set(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))
+
+
+def versions() -> dict[str, str]:
+    """The versions that a number may depend on."""
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }

@@ -1,0 +1,63 @@
+"""The trained model as files, with the same bytes for the same weights."""
+
+import json
+import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+NO_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
+
+
+def shippable(build: Any, classes: int, trained: keras.Model) -> keras.Model:
+    """`trained`'s weights in a float32 model from raw pixels to class probabilities.
+
+    `build` is the function of models.py that built `trained`, perhaps in mixed precision.
+    """
+    keras.config.set_dtype_policy("float32")
+    keras.backend.clear_session()  # restarts the numbering of layer names
+    model = build(classes)
+    model.set_weights(trained.get_weights())
+    return keras.Model(model.inputs, keras.layers.Softmax(name="probabilities")(model.outputs[0]), name=build.__name__)
+
+
+def save_keras(model: keras.Model, path: Path) -> None:
+    """Save `model` in the `.keras` format without what differs from run to run: dates and object ids."""
+    with TemporaryDirectory() as folder:
+        saved = Path(folder) / "model.keras"
+        model.save(saved)
+        with zipfile.ZipFile(saved) as source:
+            contents = {name: source.read(name) for name in sorted(source.namelist())}
+    metadata = json.loads(contents["metadata.json"]) | {"date_saved": "1980-01-01@00:00:00"}
+    contents["metadata.json"] = json.dumps(metadata).encode()
+    contents["config.json"] = json.dumps(_renumbered(json.loads(contents["config.json"]), {})).encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
+        for name, content in contents.items():
+            target.writestr(zipfile.ZipInfo(name, NO_DATE), content)
+
+
+def _renumbered(value: Any, numbers: dict[int, int]) -> Any:
+    """`value` with each `shared_object_id`, a memory address, replaced by its rank of appearance."""
+    if isinstance(value, dict):
+        return {
+            key: numbers.setdefault(item, len(numbers)) if key == "shared_object_id" else _renumbered(item, numbers)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_renumbered(item, numbers) for item in value]
+    return value
+
+
+def litert(model: keras.Model) -> bytes:
+    """`model` as a float32 LiteRT flatbuffer, for any number of images a call."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="pixels")])
+    def probabilities(pixels: tf.Tensor) -> tf.Tensor:
+        return model(pixels, training=False)
+
+    # Without the model as second argument the weights become constants; with it they stay variables
+    # that nothing initialises.
+    return tf.lite.TFLiteConverter.from_concrete_functions([probabilities.get_concrete_function()]).convert()

@@ -1,0 +1,64 @@
+"""Hold data/raw to what params.yaml expects of it; bad data stop the pipeline, in plain words."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.common import files, parameters
+from stages.common.entry import UserError, run
+from stages.validate import page, raw, table
+from stages.validate.params import Expect, Validate
+
+RAW = Path("data/raw")
+METRICS = Path("metrics/validate.json")
+PAGE = Path("reports/data/index.html")
+
+
+def main() -> None:
+    """Read data/raw, write the verdict and the data report, and raise `UserError` where the data fail."""
+    options = parameters.read("validate", Validate)
+    about = raw.read_about(RAW)
+    expect = parameters.read(f"datasets.{about['name']}.expect", Expect)
+    try:
+        splits = {
+            key: raw.read_split(RAW, name, expect.image_size, about["writers"]) for key, name in raw.SPLITS.items()
+        }
+    except UserError as error:
+        write({"success": False}, page.render(about, [str(error)]), [str(error)])
+        raise
+    images = pd.concat([table.image_table(splits[key], name) for key, name in raw.SPLITS.items()], ignore_index=True)
+    whole = table.set_table(images, splits, about["classes"], options.centroid_images)
+
+    from stages.validate import pictures, suite  # heavy imports: not for data that cannot even be read
+
+    for_set = suite.set_checks(expect, about["classes"])
+    for_images = suite.image_checks(expect, about["classes"], about["writers"])
+    outcomes = suite.judge(images, whole, for_images, for_set)
+    failures = [line for outcome in outcomes for line in outcome.failures]
+    metrics = suite.summary(outcomes, whole)
+    html = page.render(
+        about,
+        failures,
+        outcomes=outcomes,
+        failed=metrics["failed"],
+        groups=[("The set as a whole", outcomes[: len(for_set)]), ("Every image", outcomes[len(for_set) :])],
+        numbers=[(words, suite.number(metrics[name])) for name, words in suite.NUMBERS.items() if words],
+        sample_images=options.sample_images,
+        strips=pictures.class_strips(splits["train"], about["classes"], options.sample_images),
+        charts=pictures.charts(images, splits, about["classes"]),
+    )
+    write(metrics, html, failures)
+    if failures:
+        where = f"see {PAGE}; the bounds are datasets.{about['name']}.expect in {parameters.FILE}"
+        raise UserError("\nvalidate: ".join([*failures, where]))
+
+
+def write(metrics: dict[str, Any], html: str, failures: list[str]) -> None:
+    """Write both outputs: also of refused data, so that a person can see why."""
+    files.write_text(PAGE, html)
+    files.write_json(METRICS, {**metrics, "failures": failures})
+
+
+if __name__ == "__main__":
+    run("validate", main)

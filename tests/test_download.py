@@ -1,0 +1,539 @@
+"""The download stage against a real local HTTP server that misbehaves in every way mirrors do."""
+
+import functools
+import gzip
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from stages.common.entry import UserError
+from stages.common.idx import read_idx, write_idx
+from stages.common.parameters import check, load
+from stages.download import __main__ as stage
+from stages.download import mirrors
+from stages.download.mirrors import MirrorError, collect
+from stages.download.params import IDX_FILES, About, Download, Source
+from stages.download.writers import writers_csv
+
+ROOT = Path(__file__).parent.parent
+LABELS = "train-labels-idx1-ubyte"
+WRITERS = ("writers-train.tsv", "writers-test.tsv")
+
+
+def sha256(content):
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+@functools.cache
+def tiny_contents():
+    """Six training and four test images of 3x3 pixels as IDX, with QMNIST-like label tables."""
+    folder = Path(tempfile.mkdtemp())
+    contents = {}
+    for part, count in (("train", 6), ("t10k", 4)):
+        for kind, array in (
+            ("images-idx3", np.arange(count * 9, dtype=np.uint8).reshape(count, 3, 3)),
+            ("labels-idx1", np.arange(count, dtype=np.uint8) % 2),
+        ):
+            write_idx(folder / "idx", array)
+            contents[f"{part}-{kind}-ubyte"] = (folder / "idx").read_bytes()
+    # The second table goes on beyond the images, as QMNIST's does.
+    for name, count in zip(WRITERS, (6, 5), strict=True):
+        contents[name] = "".join(f"{i % 2}\t{i % 3}\t{100 + i}\t0\n" for i in range(count)).encode()
+    return contents
+
+
+class Mirror:
+    """A server of `.gz` files at `url`; `faults[name]` is a list of what goes wrong, one item a request."""
+
+    def __init__(self):
+        self.files = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in tiny_contents().items()}
+        self.faults, self.requests, self.stop = {}, [], threading.Event()
+        mirror = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                mirror.answer(self)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def fail(self, name, *faults):
+        self.faults[f"{name}.gz"] = list(faults)
+
+    def answer(self, request):
+        name = request.path.strip("/")
+        self.requests.append(name.removesuffix(".gz"))
+        faults = self.faults.get(name)
+        fault = (faults.pop(0) if len(faults) > 1 else faults[0]) if faults else None
+        if isinstance(fault, int) or name not in self.files:
+            return request.send_error(fault or 404)
+        body = fault if isinstance(fault, bytes) else self.files[name]
+        if fault == "silent":
+            self.stop.wait(5)
+            return None
+        request.send_response(200)
+        if fault != "truncate without a length":
+            request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        half = body[: len(body) // 2]
+        request.wfile.write(half if fault in ("truncate", "truncate without a length", "stall") else body)
+        request.wfile.flush()
+        if fault == "stall":
+            self.stop.wait(5)
+        return None
+
+    def close(self):
+        self.stop.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def start_mirror():
+    started = []
+
+    def start():
+        started.append(Mirror())
+        return started[-1]
+
+    yield start
+    for mirror in started:
+        mirror.close()
+
+
+@pytest.fixture
+def dead_url():
+    """An address that refuses connections: a port that is bound and does not listen."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}/"
+
+
+@pytest.fixture(autouse=True)
+def quick_and_alone(monkeypatch):
+    monkeypatch.setattr(mirrors, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(mirrors, "CHUNK_BYTES", 8)
+    for variable in ("TINY_MIRROR", "TINY_WRITERS_MIRROR", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A function that writes params.yaml with a data set `tiny` into a working folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(*urls, writers=None, dataset="tiny", files=None):
+        contents = tiny_contents()
+        source = {
+            "mirrors": list(urls),
+            "mirror_variable": "TINY_MIRROR",
+            "files": files or {name: sha256(contents[name]) for name in IDX_FILES},
+        }
+        if writers is not None:
+            source["writers"] = {
+                "mirrors": writers,
+                "mirror_variable": "TINY_WRITERS_MIRROR",
+                "files": {name: sha256(contents[name]) for name in WRITERS},
+            }
+        about = {"title": "Tiny", "classes": ["no", "yes"], "licence": "CC0", "citation": "None", "homepage": "none"}
+        table = {"tiny": {"about": about, "source": source}, "digits": load(ROOT / "params.yaml")["datasets"]["digits"]}
+        block = {"dataset": dataset, "timeout_seconds": 2, "attempts": 2}
+        Path("params.yaml").write_text(yaml.safe_dump({"download": block, "datasets": table}, sort_keys=False))
+        return Path("data/raw")
+
+    return write
+
+
+def local_folder(folder, compressed=True):
+    folder.mkdir()
+    for name, content in tiny_contents().items():
+        if compressed:
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+        else:
+            (folder / name).write_bytes(content)
+    return folder
+
+
+def get_labels(tmp_path, *urls, timeout_seconds=1.0, attempts=3):
+    files = {LABELS: sha256(tiny_contents()[LABELS])}
+    return collect(files, list(urls), tmp_path / "kept", timeout_seconds, attempts)[LABELS]
+
+
+def failure(tmp_path, *urls, **patience):
+    with pytest.raises(MirrorError) as caught:
+        get_labels(tmp_path, *urls, **patience)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# What a mirror can do wrong
+
+
+def test_a_server_error_is_tried_again_and_then_the_file_arrives(tmp_path, start_mirror, capsys):
+    mirror = start_mirror()
+    mirror.fail(LABELS, 500, 503, None)
+    assert get_labels(tmp_path, mirror.url) == tiny_contents()[LABELS]
+    assert len(mirror.requests) == 3
+    assert "HTTP 500 Internal Server Error; trying again in 0.01 s" in capsys.readouterr().err
+
+
+def test_a_server_error_that_stays_is_named_with_the_number_of_tries(tmp_path, start_mirror):
+    mirror = start_mirror()
+    mirror.fail(LABELS, 500)
+    assert "HTTP 500 Internal Server Error, 3 times" in failure(tmp_path, mirror.url)
+
+
+def test_a_missing_file_is_not_tried_again(tmp_path, start_mirror):
+    mirror = start_mirror()
+    mirror.fail(LABELS, 404)
+    assert f"{mirror.url}{LABELS}.gz: HTTP 404 Not Found" in failure(tmp_path, mirror.url)
+    assert len(mirror.requests) == 1
+
+
+def test_a_transfer_that_breaks_off_starts_the_file_over(tmp_path, start_mirror):
+    mirror = start_mirror()
+    mirror.fail(LABELS, "truncate", None)
+    assert get_labels(tmp_path, mirror.url) == tiny_contents()[LABELS]
+
+
+@pytest.mark.parametrize("fault", ["truncate", "truncate without a length"])
+def test_a_file_cut_short_is_refused(tmp_path, start_mirror, fault):
+    mirror = start_mirror()
+    mirror.fail(LABELS, fault)
+    assert "cut short after" in failure(tmp_path, mirror.url)
+
+
+def test_a_stall_in_mid_file_is_noticed_and_tried_again(tmp_path, start_mirror):
+    mirror = start_mirror()
+    mirror.fail(LABELS, "stall", None)
+    assert get_labels(tmp_path, mirror.url, timeout_seconds=0.5) == tiny_contents()[LABELS]
+
+
+def test_a_stall_that_stays_says_after_how_many_bytes(tmp_path, start_mirror):
+    mirror = start_mirror()
+    mirror.fail(LABELS, "stall")
+    assert "(0.5 s without a byte), 2 times" in failure(tmp_path, mirror.url, timeout_seconds=0.5, attempts=2)
+
+
+def test_a_server_that_never_answers_is_left_after_one_timeout(tmp_path, start_mirror):
+    mirror = start_mirror()
+    mirror.fail(LABELS, "silent")
+    start = time.monotonic()
+    assert "no answer within 0.3 s" in failure(tmp_path, mirror.url, timeout_seconds=0.3)
+    assert time.monotonic() - start < 1.5
+
+
+def test_a_name_look_up_that_hangs_is_left_after_one_timeout(tmp_path, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1.5))
+    start = time.monotonic()
+    assert "no answer within 0.2 s" in failure(tmp_path, "http://mirror.invalid/", timeout_seconds=0.2)
+    assert time.monotonic() - start < 1
+
+
+def test_an_unknown_host_is_not_tried_again(tmp_path, monkeypatch):
+    asked = []
+
+    def unknown(*arguments, **_):
+        asked.append(arguments)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert "host name not found" in failure(tmp_path, "http://mirror.invalid/")
+    assert len(asked) == 1
+
+
+def test_a_refused_connection_is_not_tried_again(tmp_path, dead_url, monkeypatch):
+    monkeypatch.setattr(mirrors, "FIRST_PAUSE_SECONDS", 60)
+    assert "refused" in failure(tmp_path, dead_url)
+
+
+def test_a_web_page_in_place_of_the_file_is_named_as_such(tmp_path, start_mirror):
+    mirror = start_mirror()
+    mirror.fail(LABELS, b"\n<!DOCTYPE html><html>Please sign in</html>")
+    assert "a web page (HTML), not the data" in failure(tmp_path, mirror.url)
+
+
+def test_damaged_gzip_is_named_as_such(tmp_path, start_mirror):
+    mirror = start_mirror()
+    whole = mirror.files[f"{LABELS}.gz"]
+    mirror.fail(LABELS, whole[:-8] + bytes(8))
+    assert "damaged gzip" in failure(tmp_path, mirror.url)
+
+
+def test_the_wrong_file_makes_the_next_mirror_be_used(tmp_path, start_mirror, capsys):
+    wrong, right = start_mirror(), start_mirror()
+    wrong.fail(LABELS, gzip.compress(b"something else"))
+    assert get_labels(tmp_path, wrong.url, right.url) == tiny_contents()[LABELS]
+    assert "gave up" in (said := capsys.readouterr().err) and "wrong content (sha256" in said
+
+
+def test_every_mirror_is_named_with_its_own_reason(tmp_path, start_mirror, dead_url):
+    missing = start_mirror()
+    missing.fail(LABELS, 404)
+    said = failure(tmp_path, dead_url, missing.url, str(tmp_path / "nowhere"))
+    assert [dead_url in said, missing.url in said, "nowhere" in said] == [True] * 3
+    assert ["refused" in said, "HTTP 404" in said, "no such folder" in said] == [True] * 3
+
+
+def test_a_mirror_given_up_for_one_file_is_not_asked_for_the_others(tmp_path, start_mirror):
+    files = {name: sha256(tiny_contents()[name]) for name in IDX_FILES}
+    broken, right = start_mirror(), start_mirror()
+    broken.fail(IDX_FILES[1], 404)
+    collect(files, [broken.url, right.url], tmp_path / "kept", 1.0, 1)
+    assert broken.requests == list(IDX_FILES[:2])
+    assert right.requests == list(IDX_FILES[1:])
+
+
+# Checksums
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha256"])
+def test_a_checksum_of_the_compressed_file_is_compared_with_that(tmp_path, algorithm):
+    arrived = gzip.compress(b"content", mtime=0)
+    digest = hashlib.new(algorithm, arrived).hexdigest()
+    assert mirrors.verified(arrived, f"{algorithm}-gz:{digest}") == b"content"
+    with pytest.raises(MirrorError, match="wrong content"):
+        mirrors.verified(gzip.compress(b"Content", mtime=0), f"{algorithm}-gz:{digest}")
+
+
+# The stage
+
+
+def test_all_four_files_arrive_verified_with_their_description(project, start_mirror):
+    raw = project(start_mirror().url)
+    stage.main()
+    assert sorted(path.name for path in raw.iterdir()) == sorted([*IDX_FILES, "dataset.json"])
+    description = json.loads((raw / "dataset.json").read_text())
+    assert list(description) == ["name", "title", "classes", "licence", "citation", "homepage", "files", "writers"]
+    assert (description["name"], description["classes"], description["writers"]) == ("tiny", ["no", "yes"], False)
+    assert description["files"] == {name: sha256(tiny_contents()[name])[7:] for name in sorted(IDX_FILES)}
+    assert [path.name for path in Path("data").iterdir()] == ["raw"]
+
+
+def test_two_runs_write_the_same_bytes(project, start_mirror):
+    mirror = start_mirror()
+    raw = project(mirror.url, writers=[mirror.url])
+    stage.main()
+    first = {path.name: path.read_bytes() for path in raw.iterdir()}
+    stage.main()
+    assert {path.name: path.read_bytes() for path in raw.iterdir()} == first
+
+
+def test_all_mirrors_failing_is_one_line_with_both_ways_out_and_no_data(project, start_mirror, dead_url):
+    missing = start_mirror()
+    missing.fail(LABELS, 404)
+    raw = project(dead_url, missing.url)
+    with pytest.raises(UserError) as caught:
+        stage.main()
+    said = str(caught.value)
+    assert "\n" not in said and dead_url in said and missing.url in said
+    assert "set TINY_MIRROR to a folder or URL" in said and "`dvc exp run -S download.dataset=digits`" in said
+    assert not raw.exists()
+
+
+def test_a_failed_run_leaves_the_data_of_an_earlier_one_alone(project, start_mirror, dead_url):
+    raw = project(start_mirror().url)
+    stage.main()
+    (raw / "mark").touch()
+    project(dead_url)
+    with pytest.raises(UserError):
+        stage.main()
+    assert (raw / "mark").exists()
+
+
+def test_a_later_run_fetches_only_what_is_missing(project, start_mirror):
+    mirror = start_mirror()
+    raw = project(mirror.url)
+    mirror.fail(IDX_FILES[2], 404, None)
+    with pytest.raises(UserError):
+        stage.main()
+    assert not raw.exists()
+    stage.main()
+    assert mirror.requests == [*IDX_FILES[:3], *IDX_FILES[2:]]
+    assert [path.name for path in Path("data").iterdir()] == ["raw"]
+
+
+def test_half_a_file_kept_by_a_killed_run_is_fetched_anew(project, start_mirror):
+    mirror = start_mirror()
+    raw = project(mirror.url)
+    kept = Path("data/.download")
+    kept.mkdir(parents=True)
+    (kept / f"{LABELS}.gz").write_bytes(mirror.files[f"{LABELS}.gz"][:20])
+    stage.main()
+    assert (raw / LABELS).read_bytes() == tiny_contents()[LABELS]
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_the_mirror_variable_may_name_a_folder(project, tmp_path, monkeypatch, dead_url, compressed):
+    raw = project(dead_url)
+    monkeypatch.setenv("TINY_MIRROR", str(local_folder(tmp_path / "mine", compressed)))
+    stage.main()
+    assert (raw / LABELS).read_bytes() == tiny_contents()[LABELS]
+
+
+def test_the_mirror_variable_may_name_a_url_and_comes_first(project, monkeypatch, start_mirror):
+    mine, listed = start_mirror(), start_mirror()
+    project(listed.url)
+    monkeypatch.setenv("TINY_MIRROR", mine.url.rstrip("/"))
+    stage.main()
+    assert mine.requests == list(IDX_FILES)
+    assert listed.requests == []
+
+
+def test_progress_is_plain_lines_where_no_terminal_is(project, start_mirror, capsys):
+    mirror = start_mirror()
+    project(mirror.url)
+    stage.main()
+    said = capsys.readouterr().err
+    assert said.splitlines() == [f"download: {mirror.url}{name}.gz" for name in IDX_FILES]
+
+
+def test_a_progress_bar_is_drawn_on_a_terminal(tmp_path, start_mirror, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    get_labels(tmp_path, start_mirror().url)
+    assert "100%" in capsys.readouterr().err
+
+
+def test_an_unknown_data_set_is_answered_with_the_known_ones(project):
+    project(dataset="mnits")
+    with pytest.raises(UserError, match="download.dataset is 'mnits', must be one of tiny, digits"):
+        stage.main()
+
+
+# The writers
+
+
+def test_writers_come_with_the_images(project, start_mirror):
+    mirror = start_mirror()
+    raw = project(mirror.url, writers=[mirror.url])
+    stage.main()
+    assert (raw / "train-writers.csv").read_text().splitlines()[:3] == ["series,writer", "0,100", "1,101"]
+    assert len((raw / "t10k-writers.csv").read_text().splitlines()) == 1 + 4
+    description = json.loads((raw / "dataset.json").read_text())
+    assert description["writers"] is True and "train-writers.csv" in description["files"]
+
+
+@pytest.mark.parametrize("fault", [404, 500, gzip.compress(b"not the writers")])
+def test_without_writers_the_stage_goes_on_and_says_in_one_line_what_is_missing(project, start_mirror, capsys, fault):
+    mirror = start_mirror()
+    mirror.fail(WRITERS[1], fault)
+    raw = project(mirror.url, writers=[mirror.url])
+    stage.main()
+    assert json.loads((raw / "dataset.json").read_text())["writers"] is False
+    assert sorted(path.name for path in raw.iterdir()) == sorted([*IDX_FILES, "dataset.json"])
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "without the writers" in line]
+    assert "no split by writer and no accuracy by series" in said and "TINY_WRITERS_MIRROR" in said
+    assert mirror.requests.count(WRITERS[1]) == 1
+
+
+def test_writers_whose_labels_differ_from_the_images_are_refused():
+    table = b"3\t0\t9\n4\t0\t9\n"
+    assert writers_csv("w.tsv", table, np.uint8([3, 4])) == "series,writer\n0,9\n0,9\n"
+    with pytest.raises(UserError, match="w.tsv: 1 labels are not those of the images, the first of image 1"):
+        writers_csv("w.tsv", table, np.uint8([3, 5]))
+    with pytest.raises(UserError, match="2 rows for 3 images"):
+        writers_csv("w.tsv", table, np.uint8([3, 4, 5]))
+
+
+# The embedded digits
+
+
+def test_the_embedded_digits_need_no_network(project, monkeypatch):
+    raw = project(dataset="digits")
+
+    def forbidden(*_):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", forbidden)
+    stage.main()
+    images, labels = read_idx(raw / "train-images-idx3-ubyte", 3), read_idx(raw / LABELS, 1)
+    assert images.shape == (1437, 8, 8) and labels.shape == (1437,)
+    assert (images.min(), images.max()) == (0, 255)
+    test_labels = read_idx(raw / "t10k-labels-idx1-ubyte", 1)
+    assert np.bincount(test_labels).min() >= 33 and len(test_labels) == 360
+
+
+def test_embedded_digits_other_than_the_table_knows_are_refused(project):
+    project(dataset="digits")
+    text = Path("params.yaml").read_text()
+    checksum = yaml.safe_load(text)["datasets"]["digits"]["source"]["files"][LABELS]
+    Path("params.yaml").write_text(text.replace(checksum, "sha256:" + "0" * 64))
+    with pytest.raises(UserError, match=f"scikit-learn carries it: {LABELS}: wrong content"):
+        stage.main()
+
+
+# The probe
+
+
+def probe(folder):
+    command = [sys.executable, "-m", "stages.download", "--probe"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=20, check=False)
+
+
+def test_the_probe_says_who_offers_the_data_and_writes_nothing(project, start_mirror, dead_url, tmp_path):
+    mirror = start_mirror()
+    project(dead_url, mirror.url)
+    result = probe(tmp_path)
+    assert (result.returncode, result.stdout) == (0, f"download: tiny is offered by {mirror.url}\n")
+    assert not Path("data").exists()
+
+
+def test_the_probe_fails_with_one_line_where_nobody_answers(project, dead_url, tmp_path):
+    project(dead_url, str(tmp_path / "nowhere"))
+    result = probe(tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1 and dead_url in result.stderr
+    assert not Path("data").exists()
+
+
+def test_the_probe_is_not_taken_in_by_a_sign_in_page_nor_held_up_by_silence(start_mirror):
+    page, silent = start_mirror(), start_mirror()
+    page.fail(LABELS, b"<html>Please sign in</html>")
+    silent.fail(LABELS, "silent")
+    start = time.monotonic()
+    assert mirrors.answers([page.url, silent.url], LABELS, 0.3) == []
+    assert time.monotonic() - start < 1.5
+
+
+# The table in params.yaml
+
+
+def test_every_data_set_of_the_table_can_be_asked_for():
+    parameters = load(ROOT / "params.yaml")
+    check("download", parameters["download"], Download)
+    assert {"mnist", "digits", "fashion_mnist", "kmnist"} <= set(parameters["datasets"])
+    for name, entry in parameters["datasets"].items():
+        check(f"datasets.{name}.about", entry["about"], About)
+        check(f"datasets.{name}.source", entry["source"], Source)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"files": {LABELS: "sha256:" + "0" * 64}}, "must name exactly train-images-idx3-ubyte"),
+        ({"mirror_variable": None}, "mirror_variable is None, must name an environment variable"),
+        ({"mirror": "typo"}, "mirror is unknown"),
+    ],
+)
+def test_a_mistake_in_the_table_is_named(change, said):
+    source = load(ROOT / "params.yaml")["datasets"]["mnist"]["source"] | change
+    with pytest.raises(UserError, match=said):
+        check("datasets.mnist.source", source, Source)

@@ -1,0 +1,292 @@
+"""The report: a page and a model card that render well from whatever the stages before leave."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.common.entry import UserError
+from stages.report import pictures, tables
+from stages.report.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+DIGITS = [str(digit) for digit in range(10)]
+FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+KANA = list("おきすつなはまやれを")
+VOID = {"meta", "link", "img", "br", "input"}
+
+
+def inputs(
+    folder, classes=DIGITS, epochs=5, perfect=False, series=False, title="A data set <&>", size=28, processor="x86-64"
+):
+    """What the stages before leave under `folder`, made from scikit-learn's digits and a nearest-mean classifier."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    labels = digits.target % len(classes)
+    means = np.stack([digits.data[:900][labels[:900] == k].mean(0) for k in range(len(classes))])
+    test, actual = digits.images[900:], labels[900:]
+    scores = -((test.reshape(-1, 1, 64) - means) ** 2).sum(2) / 90
+    if perfect:
+        scores[np.arange(len(test)), actual] += 1000
+    scores = np.exp(scores - scores.max(1, keepdims=True))
+    probabilities = (scores / scores.sum(1, keepdims=True)).astype(np.float32)
+    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
+    wrong = np.flatnonzero(predicted != actual)
+    images = np.zeros((len(test), size, size), np.uint8)
+    images[:, : size // 8 * 8, : size // 8 * 8] = np.kron(test * 15.9, np.ones((1, size // 8, size // 8))).astype(
+        np.uint8
+    )
+    matrix = np.zeros((len(classes), len(classes)), int)
+    np.add.at(matrix, (actual, predicted), 1)
+
+    for name in ("data/prepared/test", "data/predictions", "metrics", "models"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy(ROOT / "params.yaml", folder)
+    np.save(folder / "data/prepared/test/images.npy", images)
+    low, high = tables.wilson(len(test) - len(wrong), len(test))
+    accuracy = 1 - len(wrong) / len(test)
+    numbers = dict.fromkeys(
+        ("precision_macro", "recall_macro", "f1_macro", "auc_macro", "calibration_error", "loss"), 0.5
+    )
+    metrics = {"accuracy": accuracy, "accuracy_low": low, "accuracy_high": high, **numbers}
+    metrics |= {"mistakes": len(wrong), "images": len(test)}
+    if series:
+        written = np.where(np.arange(len(test)) < 500, 0, 4).astype(np.uint8)
+        np.save(folder / "data/prepared/test/series.npy", written)
+        metrics |= {f"accuracy_series_{k}": float((predicted == actual)[written == k].mean()) for k in (0, 4)}
+    dataset = {"name": "own", "title": title, "classes": classes, "licence": "CC0", "citation": "A. Nonymous"}
+    dataset |= {"homepage": "https://example.org/", "files": {"train-images-idx3-ubyte": "ab" * 32}, "writers": series}
+    dataset |= {"images": {"train": 800, "validation": 100, "test": len(test)}, "split": "stratified"}
+    versions = {"python": "3.12.1", "tensorflow": "2.21.0", "keras": "3.15.0", "numpy": "2.4.0"}
+    training = {"model": "cnn", "parameters": 12345, "precision": "float32", "threads": 2, "seed": 1}
+    trained = {"accuracy": 0.9, "loss": 0.1, "validation_accuracy": 0.9, "validation_loss": 0.1, "epochs": epochs}
+    for name, value in {
+        "data/prepared/dataset.json": dataset,
+        "models/training.json": {**training, **({"processor": processor} if processor else {}), "versions": versions},
+        "metrics/train.json": {**trained, "parameters": 12345},
+        "metrics/evaluate.json": metrics,
+    }.items():
+        (folder / name).write_text(json.dumps(value), encoding="utf-8")
+
+    curve = []
+    for k, name in enumerate(classes):
+        order = np.argsort(-probabilities[:, k], kind="stable")
+        hits = (actual == k)[order]
+        curve += [(name, 0.0, 0.0)]
+        curve += zip([name] * len(hits), np.cumsum(~hits) / (~hits).sum(), np.cumsum(hits) / hits.sum(), strict=True)
+    edges = np.linspace(0, 1, 11)
+    bins = []
+    for left, end in pairwise(edges):
+        inside = (confidence > left) & (confidence <= end)
+        share = (confidence[inside].mean(), (predicted == actual)[inside].mean()) if inside.any() else ("", "")
+        bins.append((left, end, inside.sum(), *share))
+    history = [(e, 1 / e, 1 - 0.3 / e, 1.2 / e, 1 - 0.4 / e, 0.001) for e in range(1, epochs + 1)]
+    ratio = matrix.diagonal() / matrix.sum(1)
+    for name, header, rows in (
+        ("metrics/history.csv", "epoch,loss,accuracy,validation_loss,validation_accuracy,learning_rate", history),
+        (
+            "metrics/mistakes.csv",
+            "index,label,predicted,confidence",
+            [(i, actual[i], predicted[i], confidence[i]) for i in wrong],
+        ),
+        (
+            "metrics/classes.csv",
+            "class,precision,recall,f1,support",
+            zip(classes, ratio, ratio, ratio, matrix.sum(1), strict=True),
+        ),
+        (
+            "metrics/confusion_matrix.csv",
+            ",".join(["actual", *classes]),
+            [(c, *r) for c, r in zip(classes, matrix, strict=True)],
+        ),
+        ("metrics/roc.csv", "class,false_positive_rate,true_positive_rate", curve),
+        ("metrics/reliability.csv", "confidence_low,confidence_high,images,confidence,accuracy", bins),
+        (
+            "data/predictions/test.csv",
+            "index,label,predicted,confidence",
+            [(i, classes[actual[i]], classes[predicted[i]], confidence[i]) for i in range(len(test))],
+        ),
+    ):
+        with (folder / name).open("w", encoding="utf-8", newline="") as lines:
+            csv.writer(lines, lineterminator="\n").writerows([header.split(","), *rows])
+    return folder
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: balanced tags, unique ids, what it would load."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.loads, self.pictures = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.ids += [values["id"]] if "id" in values else []
+        if tag == "a":
+            self.links.append(values["href"])
+        else:
+            self.loads += [
+                values[key] for key in ("src", "href", "srcset", "data", "poster", "action") if key in values
+            ]
+        if tag == "img":
+            assert values["alt"]
+            self.pictures.append(values["src"])
+        assert tag not in {"script", "iframe", "object", "embed", "video", "audio", "foreignobject"}
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def render(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    main()
+    text = (folder / "reports/index.html").read_text(encoding="utf-8")
+    return Page(text), text, (folder / "reports/model_card.md").read_text(encoding="utf-8")
+
+
+def test_page_is_whole_and_loads_nothing(tmp_path, monkeypatch):
+    page, text, card = render(inputs(tmp_path, series=True), monkeypatch)
+    assert all(address.startswith(("#", "data:")) for address in page.loads)
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert len(page.ids) == len(set(page.ids))
+    used = {address[1:] for address in page.loads if address.startswith("#")} | set(
+        re.findall(r"url\(#([^)]*)\)", text)
+    )
+    assert used <= set(page.ids)
+    assert text.count("<svg") == text.count('role="img"') == 8
+    assert "A data set &lt;&amp;&gt;" in text and "A data set <&>" not in text
+    assert "high-school students" in text and "high-school students" in card
+    assert len(text) < 1_000_000
+    assert str(tmp_path) not in text + card and str(ROOT) not in text + card
+
+
+def test_page_says_what_was_measured(tmp_path, monkeypatch):
+    page, text, card = render(inputs(tmp_path), monkeypatch)
+    metrics = json.loads((tmp_path / "metrics/evaluate.json").read_text())
+    for number in ("accuracy", "accuracy_low", "accuracy_high"):
+        assert tables.percent(metrics[number]) in text
+        assert tables.percent(metrics[number]) in card
+    assert len(page.pictures) == min(60, metrics["mistakes"])
+    assert "ab" * 32 in text and "ab" * 32 in card
+    assert "Accuracy by writer" not in text and "NIST" not in text + card
+    for block in ("download", "validate", "preprocess", "train", "evaluate", "report"):
+        assert f"<h3>{block}</h3>" in text
+    assert "<h3>datasets</h3>" not in text
+
+
+def test_same_inputs_same_bytes(tmp_path):
+    made = []
+    inputs(tmp_path)
+    for changes in (
+        {"PYTHONHASHSEED": "1", "TZ": "UTC", "LC_ALL": "C"},
+        {
+            "PYTHONHASHSEED": "2",
+            "TZ": "Asia/Tokyo",
+            "LC_ALL": "de_DE.UTF-8",
+            "SOURCE_DATE_EPOCH": "86400",
+            "MPLBACKEND": "pdf",
+        },
+    ):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **changes}
+        subprocess.run([sys.executable, "-m", "stages.report"], cwd=tmp_path, env=environment, check=True)
+        made.append([(tmp_path / "reports" / name).read_bytes() for name in ("index.html", "model_card.md")])
+    assert made[0] == made[1]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"perfect": True},
+        {"epochs": 1},
+        {"classes": FASHION},
+        {"classes": KANA, "title": "くずし字"},
+        {"classes": ["even", "odd|<b>"]},
+        {"size": 8},
+        {"processor": None},
+    ],
+    ids=str,
+)
+def test_unusual_inputs_render(tmp_path, monkeypatch, changes):
+    page, text, card = render(inputs(tmp_path, **changes), monkeypatch)
+    assert not re.search(r"\bnan\b|\binf\b|None", text + card)
+    if changes.get("perfect"):
+        assert not page.pictures and "every test image is recognised" in text
+    for name in changes.get("classes", []):
+        assert tables.cell(name) in card
+
+
+def test_gallery_is_limited_and_surest_first(tmp_path, monkeypatch):
+    inputs(tmp_path)
+    limit = (tmp_path / "params.yaml").read_text().replace("gallery_images: 60", "gallery_images: 3")
+    (tmp_path / "params.yaml").write_text(limit)
+    page, text, _ = render(tmp_path, monkeypatch)
+    assert len(page.pictures) == 3 and "The 3 most confident of" in text
+    rows = [
+        {"index": "4", "label": "0", "predicted": "1", "confidence": "0.5"},
+        {"index": "7", "label": "1", "predicted": "0", "confidence": "0.9"},
+        {"index": "5", "label": "1", "predicted": "0", "confidence": "0.9"},
+    ]
+    assert [row["index"] for row in tables.worst(rows, DIGITS, 2)] == [5, 7]
+    assert tables.worst(rows, DIGITS, 0) == []
+
+
+def test_missing_input_is_one_clear_line(tmp_path, monkeypatch):
+    inputs(tmp_path)
+    (tmp_path / "metrics/roc.csv").unlink()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"metrics/roc.csv is missing.*dvc repro"):
+        main()
+    assert not (tmp_path / "reports").exists()
+
+
+def test_wilson_agrees_with_known_values():
+    assert tables.wilson(9962, 10000) == pytest.approx((0.994788, 0.997230), abs=1e-6)
+    assert tables.wilson(10, 10)[1] == pytest.approx(1) and tables.wilson(0, 0) == (0, 1)
+
+
+def test_numbers_as_written():
+    assert tables.percent(0.9962) == "99.62%"
+    assert tables.percent(0.99999) == "99.99%" and tables.percent(1.0) == "100.00%"
+    assert tables.written([True, 0.003, None, {"a": 1}]) == "true, 0.003, null, a: 1"
+
+
+def test_parameters_are_those_of_the_stages():
+    blocks = tables.parameter_blocks({"datasets": {}, "train": {"epochs": 3, "augmentation": {"shift": 2, "on": True}}})
+    assert blocks == {"train": {"epochs": "3", "augmentation.shift": "2", "augmentation.on": "true"}}
+
+
+def test_png_is_the_image():
+    from io import BytesIO
+    from urllib.request import urlopen
+
+    from PIL import Image
+
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    with urlopen(pictures.png(image)) as content:
+        assert (np.asarray(Image.open(BytesIO(content.read()))) == image).all()
+
+
+def test_names_beyond_the_font_get_an_index():
+    assert pictures.labels(FASHION) == FASHION
+    assert pictures.labels(KANA)[0] == "0 お"

@@ -1,0 +1,280 @@
+"""The validate stage, tried on scikit-learn's digits: intact, and with the damage that real data come with."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.datasets import load_digits
+
+from stages.common.entry import UserError
+from stages.common.idx import read_idx, write_idx
+from stages.validate.__main__ import main
+from stages.validate.raw import Split
+from stages.validate.suite import Check, judge
+from stages.validate.table import image_table, set_table
+
+ROOT = Path(__file__).parents[1]
+TEST_IMAGES = 360
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Images uint8 [1797, 8, 8] and labels uint8 [1797]."""
+    pixels, labels = load_digits(return_X_y=True)
+    return np.round(pixels.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8), labels.astype(np.uint8)
+
+
+@pytest.fixture
+def raw(digits, tmp_path, monkeypatch):
+    """An intact data/raw below the working directory, and the repository's params.yaml beside it."""
+    images, labels = digits
+    folder = tmp_path / "data" / "raw"
+    folder.mkdir(parents=True)
+    for name, rows in (("train", slice(None, -TEST_IMAGES)), ("t10k", slice(-TEST_IMAGES, None))):
+        save(folder, name, images[rows], labels[rows])
+    about = yaml.safe_load((ROOT / "params.yaml").read_text())["datasets"]["digits"]["about"]
+    (folder / "dataset.json").write_text(json.dumps({"name": "digits", **about, "files": {}, "writers": False}))
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def load(folder, name):
+    images = read_idx(folder / f"{name}-images-idx3-ubyte", 3).copy()
+    return images, read_idx(folder / f"{name}-labels-idx1-ubyte", 1).copy()
+
+
+def save(folder, name, images, labels):
+    write_idx(folder / f"{name}-images-idx3-ubyte", images)
+    write_idx(folder / f"{name}-labels-idx1-ubyte", labels)
+
+
+def refusal():
+    """The message `main` refuses the data with, which validate.json and the page must tell as well."""
+    with pytest.raises(UserError) as caught:
+        main()
+    verdict = json.loads(Path("metrics/validate.json").read_text())
+    assert verdict["success"] is False
+    assert verdict["failures"]
+    assert all(line in str(caught.value) for line in verdict["failures"])
+    assert "The data were refused" in Path("reports/data/index.html").read_text()
+    return str(caught.value)
+
+
+def lines(message):
+    """The failures in `message`, without the closing hint."""
+    return [line.removeprefix("validate: ") for line in message.splitlines()][:-1]
+
+
+def test_intact_digits_pass_with_the_same_bytes_twice(raw):
+    main()
+    outputs = [Path("metrics/validate.json"), Path("reports/data/index.html")]
+    first = [path.read_bytes() for path in outputs]
+    main()
+    assert [path.read_bytes() for path in outputs] == first
+    verdict = json.loads(first[0])
+    assert verdict["success"] is True
+    assert verdict["failures"] == []
+    assert (verdict["train_images"], verdict["test_images"]) == (1437, 360)
+    assert verdict["expectations"] > 30
+    page = first[1].decode()
+    assert "http" not in page.replace("https://archive.ics.uci.edu", "").replace("http://www.w3.org", "")
+
+
+def test_the_command_ends_with_code_1_and_one_line_a_failure(raw):
+    images, labels = load(raw, "t10k")
+    images[[3, 17]] = 0
+    save(raw, "t10k", images, labels)
+    result = subprocess.run(
+        [sys.executable, "-m", "stages.validate"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "t10k: 2 of 360 images are blank (ink_fraction 0, at least 0.1): indices 3, 17\n" in result.stderr
+    assert all(line.startswith("validate: ") for line in result.stderr.splitlines())
+    assert result.stdout == ""
+
+
+def test_idx_cut_short(raw):
+    path = raw / "t10k-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "t10k-images-idx3-ubyte: cut short: 22956 bytes, its header announces 23056" in refusal()
+
+
+def test_wrong_magic(raw):
+    path = raw / "train-labels-idx1-ubyte"
+    path.write_bytes(b"\x1f\x8b" + path.read_bytes()[2:])
+    assert "train-labels-idx1-ubyte: wrong magic number 1f8b0801" in refusal()
+
+
+def test_missing_file(raw):
+    (raw / "train-labels-idx1-ubyte").unlink()
+    assert "train-labels-idx1-ubyte is missing: run the download stage again" in refusal()
+
+
+def test_counts_of_images_and_labels_differ(raw):
+    images, labels = load(raw, "train")
+    save(raw, "train", images, labels[:-1])
+    assert "train: 1,437 images but 1,436 labels" in refusal()
+
+
+def test_wrong_image_size(raw):
+    images, labels = load(raw, "train")
+    save(raw, "train", np.pad(images, ((0, 0), (1, 1), (1, 1))), labels)
+    assert "train-images-idx3-ubyte: images are 10x10 pixels, expected 8x8" in refusal()
+
+
+def test_label_outside_the_classes(raw):
+    images, labels = load(raw, "train")
+    labels[42] = 10
+    save(raw, "train", images, labels)
+    assert lines(refusal()) == ["train: 1 of 1,437 images has a label outside the classes (label 10, 0 to 9): index 42"]
+
+
+def test_blank_images(raw):
+    images, labels = load(raw, "train")
+    blank = np.arange(0, len(images), 20)
+    images[blank] = 0
+    save(raw, "train", images, labels)
+    failures = lines(refusal())
+    assert (
+        "train: 72 of 1,437 images are blank (ink_fraction 0, at least 0.1):"
+        " indices 0, 20, 40, 60, 80, 100, 120, 140, 160, 180, …"
+    ) in failures
+    assert any("images are constant or nearly so (distinct_values 1, at least 4)" in line for line in failures)
+
+
+def test_inverted_images(raw):
+    images, labels = load(raw, "train")
+    images[100:110] = 255 - images[100:110]
+    save(raw, "train", images, labels)
+    assert any(
+        line.startswith("train: 10 of 1,437 images look inverted (border_intensity ")
+        and line.endswith("at most 120): indices 100, 101, 102, 103, 104, 105, 106, 107, 108, 109")
+        for line in lines(refusal())
+    )
+
+
+def test_off_centre_images(raw):
+    images, labels = load(raw, "t10k")
+    images[5] = 0
+    images[5, :, :2] = np.arange(16).reshape(8, 2) * 17
+    save(raw, "t10k", images, labels)
+    assert any(line.startswith("t10k: 1 of 360 images is off centre horizontally (") for line in lines(refusal()))
+
+
+@pytest.mark.parametrize("split", ["train", "t10k"])
+def test_permuted_labels(raw, split):
+    images, labels = load(raw, split)
+    save(raw, split, images, np.random.default_rng(0).permutation(labels))
+    failures = lines(refusal())
+    assert failures[0].startswith(f"{split}: labels do not fit the images: the nearest class mean (of train) agrees")
+    assert all("labels do not fit the images" in line for line in failures)
+
+
+def test_test_images_leaked_into_train(raw):
+    images, labels = load(raw, "train")
+    leaked, leaked_labels = load(raw, "t10k")
+    images[:3], labels[:3] = leaked[[7, 8, 9]], leaked_labels[[7, 8, 9]]
+    save(raw, "train", images, labels)
+    assert lines(refusal()) == ["t10k: 3 of 360 images are in train too (3 shared, at most 0): indices 7, 8, 9"]
+
+
+def test_class_removed(raw):
+    images, labels = load(raw, "train")
+    save(raw, "train", images[labels != 7], labels[labels != 7])
+    failures = lines(refusal())
+    assert "train: no images of class 7: 9 classes present, expected 10" in failures
+    assert "train: 1,294 images, expected 1,437" in failures
+
+
+def test_too_common_class(raw):
+    images, labels = load(raw, "train")
+    images[labels == 3], labels[labels == 3] = images[np.flatnonzero(labels == 8)[0]], 8
+    save(raw, "train", images, labels)
+    assert any(line.startswith("train: class 8 is too common: 0.199") for line in lines(refusal()))
+
+
+def test_duplicated_images(raw):
+    images, labels = load(raw, "train")
+    images[1000:1014], labels[1000:1014] = images[:14], labels[:14]
+    save(raw, "train", images, labels)
+    (line,) = lines(refusal())
+    assert line == (
+        "train: 14 of 1,437 images repeat an earlier one (0.0097 of them, at most 0.001):"
+        " indices 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, …"
+    )
+
+
+def test_train_and_test_unlike(raw):
+    images, labels = load(raw, "t10k")
+    save(raw, "t10k", (images * 0.8).astype(np.uint8), labels)
+    failures = lines(refusal())
+    assert any(line.startswith("train and t10k differ in ") for line in failures)
+    assert "t10k: the largest pixel value is 204, expected 255" in failures
+
+
+def test_unknown_writer(raw):
+    about = json.loads((raw / "dataset.json").read_text())
+    (raw / "dataset.json").write_text(json.dumps({**about, "writers": True}))
+    for name in ("train", "t10k"):
+        count = len(load(raw, name)[1])
+        rows = [f"4,{i % 40}" for i in range(count)]
+        rows[11] = "4," if name == "train" else rows[11]
+        (raw / f"{name}-writers.csv").write_text("\n".join(["series,writer", *rows]) + "\n")
+    assert lines(refusal()) == ["train: 1 of 1,437 images has no writer: index 11"]
+
+
+def test_bounds_the_wrong_way_round(raw):
+    parameters = yaml.safe_load(Path("params.yaml").read_text())
+    parameters["datasets"]["digits"]["expect"]["ink_fraction"] = [0.6, 0.1]
+    Path("params.yaml").write_text(yaml.safe_dump(parameters))
+    with pytest.raises(
+        UserError, match=r"datasets\.digits\.expect\.ink_fraction is \[0\.6, 0\.1\], must be \[smallest"
+    ):
+        main()
+
+
+def test_unknown_values_and_missing_columns_fail(digits):
+    images, labels = digits
+    blank = np.zeros((1, 8, 8), np.uint8)
+    splits = {"train": Split(np.vstack([images[:500], blank]), np.append(labels[:500], 0).astype(np.uint8), None)}
+    splits["test"] = Split(images[500:], labels[500:], None)
+    table = pd.concat([image_table(splits["train"], "train"), image_table(splits["test"], "t10k")], ignore_index=True)
+    assert np.isnan(table.loc[500, "centre_x"])
+    whole = set_table(table, splits, list("0123456789"), 1000)
+    table.loc[503, "centre_x"] = np.nan
+    checks = [
+        Check("centre_x", None, None, "Centre", "have no centre_x", inked_only=True),  # says nothing of blank images
+        Check("colour", 0, 1, "Colour", "are coloured"),
+    ]
+    known, missing = judge(table, whole, checks, [])
+    assert known.failures == ["t10k: 1 of 1,297 images has no centre_x: index 2"]
+    assert not missing.success
+    assert missing.failures[0].startswith("Colour: could not be checked: ")
+    assert "colour" in missing.failures[0]
+
+
+def test_image_table():
+    image = np.zeros((8, 8), np.uint8)
+    image[2:4, 1:7] = 200
+    row = image_table(Split(image[None], np.array([3], np.uint8), None), "train").iloc[0]
+    assert row["label"] == 3
+    assert row[["left", "right", "top", "bottom", "box_size"]].tolist() == [1, 6, 2, 3, 6]
+    assert (row["centre_x"], row["centre_y"]) == (3.5, 2.5)
+    assert (row["smallest"], row["largest"], row["distinct_values"]) == (0, 200, 2)
+    assert row["ink_fraction"] == 12 / 64
+    assert row["mean_intensity"] == image.mean()
+    assert row["standard_deviation"] == pytest.approx(image.std())
+    assert row["border_intensity"] == 0

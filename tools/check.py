@@ -1,0 +1,104 @@
+"""Check the whole of params.yaml at once: `python -m tools.check`.
+
+Each stage checks its own block before it reads anything; this finds what no stage would look at,
+a block or a data set's part that is misspelt, and parameters that are declared but never used.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+from stages.common import parameters
+from stages.common.entry import UserError, run
+from stages.common.parameters import Block
+from stages.download.params import About, Download, Source
+from stages.evaluate.params import Evaluate
+from stages.preprocess.params import Preprocess
+from stages.report.params import Report
+from stages.train.params import Train
+from stages.validate.params import Expect, Validate
+
+STAGES: dict[str, type[Block]] = {
+    "download": Download,
+    "validate": Validate,
+    "preprocess": Preprocess,
+    "train": Train,
+    "evaluate": Evaluate,
+    "report": Report,
+}
+FOLDER = Path(__file__).parent.parent / "stages"
+DATASET: dict[str, type[Block]] = {"about": About, "source": Source, "expect": Expect}
+
+
+def main() -> None:
+    problems = mistakes(parameters.load()) + [
+        f"stages/{stage}/params.py: {key} is defined but never used: use it, or remove it here and in {parameters.FILE}"
+        for stage in STAGES
+        for key in unused(stage)
+    ]
+    if problems:
+        raise UserError("\n".join(problems))
+    print(f"check: {parameters.FILE} is sound")
+
+
+def mistakes(values: dict) -> list[str]:
+    """A line for each block that is unknown or missing and each value that its schema refuses."""
+    problems = [
+        f"params.yaml: {name} is unknown: misspelt, or no stage's block"
+        for name in values
+        if name not in {*STAGES, "datasets"}
+    ]
+    problems += _refused(values, "", STAGES)
+    for name, entry in (values.get("datasets") or {}).items():
+        problems += [
+            f"params.yaml: datasets.{name}.{part} is unknown: misspelt, or no part of a data set"
+            for part in entry
+            if part not in DATASET
+        ]
+        problems += _refused(entry, f"datasets.{name}.", DATASET)
+    return problems
+
+
+def _refused(values: dict, prefix: str, schemas: dict[str, type[Block]]) -> list[str]:
+    problems = []
+    for name, schema in schemas.items():
+        if name not in values:
+            problems.append(f"params.yaml: {prefix}{name} is missing")
+            continue
+        try:
+            parameters.check(prefix + name, values[name], schema)
+        except UserError as error:
+            problems += str(error).splitlines()
+    return problems
+
+
+def unused(stage: str) -> list[str]:
+    """The fields defined in a stage's params.py that neither it nor a stage behind it, to which it may hand
+    them on, mentions: as an attribute or a string of its code, or as a word of its templates."""
+    schema = ast.parse((FOLDER / stage / "params.py").read_text(encoding="utf-8"))
+    fields = {
+        item.target.id
+        for owner in schema.body
+        if isinstance(owner, ast.ClassDef)
+        for item in owner.body
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+    }
+    behind = list(STAGES)[list(STAGES).index(stage) :]
+    return sorted(fields - set().union(*(mentioned(FOLDER / name) for name in behind)))
+
+
+def mentioned(folder: Path) -> set[str]:
+    """Attributes and strings of the modules of `folder` other than params.py, and words of its templates."""
+    words = set()
+    for module in sorted(folder.glob("*.py")):
+        if module.name != "params.py":
+            nodes = list(ast.walk(ast.parse(module.read_text(encoding="utf-8"))))
+            words |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+            words |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    for template in sorted(folder.glob("*.j2")):
+        words |= set(re.findall(r"\w+", template.read_text(encoding="utf-8")))
+    return words
+
+
+if __name__ == "__main__":
+    run("check", main)
