@@ -105,7 +105,7 @@ def inputs(
             zip(classes, ratio, ratio, ratio, matrix.sum(1), strict=True),
         ),
         (
-            "metrics/confusion_matrix.csv",
+            "data/predictions/confusion_matrix.csv",
             ",".join(["actual", *classes]),
             [(c, *r) for c, r in zip(classes, matrix, strict=True)],
         ),

@@ -38,7 +38,7 @@ def main() -> None:
     ]
     if problems:
         raise UserError("\n".join(problems))
-    print(f"check: {parameters.FILE} is sound")
+    print(f"check: {parameters.FILE} is sound", flush=True)
 
 
 def mistakes(values: dict) -> list[str]:
@@ -49,7 +49,13 @@ def mistakes(values: dict) -> list[str]:
         if name not in {*STAGES, "datasets"}
     ]
     problems += _refused(values, "", STAGES)
-    for name, entry in (values.get("datasets") or {}).items():
+    datasets = values.get("datasets")
+    if not isinstance(datasets, dict):
+        return [*problems, f"params.yaml: datasets is {datasets!r}, must be a table with an entry per data set"]
+    for name, entry in datasets.items():
+        if not isinstance(entry, dict):
+            problems.append(f"params.yaml: datasets.{name} is {entry!r}, must have the parts {', '.join(DATASET)}")
+            continue
         problems += [
             f"params.yaml: datasets.{name}.{part} is unknown: misspelt, or no part of a data set"
             for part in entry

@@ -71,7 +71,7 @@ def summary(stages: list[dict], asked: str) -> str:
         f"{numbers['accuracy_high']:.2%}), {numbers['mistakes']} mistakes",
         f"Time       {times}" if stages else "Time       nothing changed, so nothing ran",
         f"Report     {Path('reports/index.html')} (data: {Path('reports/data/index.html')})",
-        "Next       dvc metrics diff · dvc exp run -S train.model=fnn · dvc exp show",
+        "Next       source .venv/bin/activate, then: dvc metrics diff · dvc exp run -S train.model=fnn · dvc dag",
     ]
     if dataset["name"] != asked:
         lines.append(

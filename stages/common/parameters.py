@@ -14,7 +14,7 @@ FILE = Path("params.yaml")
 class Block(BaseModel):
     """A block of params.yaml: unknown keys are refused, values are never converted or changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 B = TypeVar("B", bound=Block)
@@ -34,15 +34,18 @@ def read(block: str, schema: type[B], path: Path = FILE) -> B:
 
 
 def load(path: Path = FILE) -> dict[str, Any]:
-    """The whole file as plain Python values. Raises `UserError` where it is missing or not YAML."""
+    """The whole file as plain Python values. Raises `UserError` where it is missing, not YAML or without blocks."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run from the repository's root") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no blocks: it must have one per stage, and `datasets`")
+    return values
 
 
 def check(block: str, values: Any, schema: type[B], path: Path = FILE) -> B:

@@ -32,12 +32,10 @@ def main() -> None:
         numbers |= {f"accuracy_series_{name}": value for name, value in by_series.items()}
 
     write_json(METRICS / "evaluate.json", numbers)
-    write_table("mistakes", scores.mistakes(probabilities, labels))
-    write_table("classes", scores.per_class(predicted, labels, names))
-    matrix = confusion_matrix(labels, predicted, labels=range(len(names)))
-    write_table("confusion_matrix", pd.DataFrame(matrix, columns=names).assign(actual=names)[["actual", *names]])
-    write_table("roc", scores.roc(probabilities, labels, names))
-    write_table("reliability", scores.reliability(probabilities, labels, p.reliability_bins))
+    write_table(METRICS / "mistakes.csv", scores.mistakes(probabilities, labels))
+    write_table(METRICS / "classes.csv", scores.per_class(predicted, labels, names))
+    write_table(METRICS / "roc.csv", scores.roc(probabilities, labels, names))
+    write_table(METRICS / "reliability.csv", scores.reliability(probabilities, labels, p.reliability_bins))
     write_predictions(probabilities, labels, names)
     print(
         f"evaluate: accuracy {numbers['accuracy']:.2%} (95 % interval {numbers['accuracy_low']:.2%} to "
@@ -45,13 +43,16 @@ def main() -> None:
     )
 
 
-def write_table(name: str, table: pd.DataFrame) -> None:
-    write_text(METRICS / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def write_predictions(probabilities: np.ndarray, labels: np.ndarray, names: list[str]) -> None:
-    """`test.csv`, by class name, for `dvc plots`; `probabilities.npy` for whoever wants every class's."""
+    """`test.csv`, by class name, for `dvc plots`; its counts; every class's probability for whoever wants more."""
     predicted = probabilities.argmax(axis=1)
+    matrix = confusion_matrix(labels, predicted, labels=range(len(names)))
+    counts = pd.DataFrame(matrix, columns=names).assign(actual=names)[["actual", *names]]
+    write_table(PREDICTIONS / "confusion_matrix.csv", counts)
     table = pd.DataFrame(
         {
             "index": np.arange(len(labels)),
@@ -60,7 +61,7 @@ def write_predictions(probabilities: np.ndarray, labels: np.ndarray, names: list
             "confidence": probabilities.max(axis=1).round(4),
         }
     )
-    write_text(PREDICTIONS / "test.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_table(PREDICTIONS / "test.csv", table)
     with replacing(PREDICTIONS / "probabilities.npy") as path:
         np.save(path, probabilities)
 

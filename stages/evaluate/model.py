@@ -6,6 +6,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from stages.common.entry import UserError
+from stages.common.quiet import silence
 
 BATCH = 500  # images a call: large enough for speed, small enough for memory
 THREADS = 2  # fixed, since the order of float additions may follow it
@@ -16,7 +17,9 @@ def predict(model: Path, images: np.ndarray) -> np.ndarray:
 
     Raises `UserError` where the model answers something that is no probability.
     """
-    interpreter = Interpreter(model_path=str(model), num_threads=THREADS)
+    with silence():  # LiteRT announces the delegate it makes
+        interpreter = Interpreter(model_path=str(model), num_threads=THREADS)
+        interpreter.allocate_tensors()
     entry, output = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
     answers = []
     for start in range(0, len(images), BATCH):

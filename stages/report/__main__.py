@@ -13,6 +13,7 @@ from stages.report.params import Report
 
 DATA = Path("data/prepared")
 METRICS = Path("metrics")
+PREDICTIONS = Path("data/predictions")
 REPORTS = Path("reports")
 CURVES = ("loss", "accuracy")
 
@@ -27,13 +28,13 @@ def main() -> None:
     trained = inputs.read_json(METRICS / "train.json")
     metrics = inputs.read_json(METRICS / "evaluate.json")
     classes = dataset["classes"]
-    matrix = inputs.read_confusion_matrix(METRICS / "confusion_matrix.csv", classes)
+    matrix = inputs.read_confusion_matrix(PREDICTIONS / "confusion_matrix.csv", classes)
     scores = inputs.read_table(METRICS / "classes.csv", ("class", "precision", "recall", "f1"))
     mistakes = inputs.read_table(METRICS / "mistakes.csv", ("index", "label", "predicted", "confidence"))
     history = inputs.read_table(METRICS / "history.csv", ("epoch", *CURVES, *(f"validation_{key}" for key in CURVES)))
     curves = inputs.read_table(METRICS / "roc.csv", ("class", "false_positive_rate", "true_positive_rate"))
     bins = inputs.read_table(METRICS / "reliability.csv", ("images", "confidence", "accuracy"))
-    predictions = inputs.read_table(Path("data/predictions/test.csv"), ("label", "predicted", "confidence"))
+    predictions = inputs.read_table(PREDICTIONS / "test.csv", ("label", "predicted", "confidence"))
     images = inputs.read_images(DATA / "test/images.npy")
     series = inputs.read_images(DATA / "test/series.npy") if (DATA / "test/series.npy").exists() else None
 

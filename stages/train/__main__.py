@@ -10,6 +10,7 @@ import pandas as pd
 from stages.common import parameters
 from stages.common.entry import run
 from stages.common.files import replacing, write_json, write_text
+from stages.common.quiet import silence
 from stages.train.params import Train
 
 PREPARED, MODELS, METRICS = Path("data/prepared"), Path("models"), Path("metrics")
@@ -40,11 +41,13 @@ def main() -> None:
         validation = read("validation")
         history = training.train(model, *read("train"), validation, p)
         validation_loss, validation_accuracy = training.evaluation_function(model)(*validation)
+    if several and strategy.cluster_resolver.task_id > 0:
+        return  # every worker ends with the same weights: the first one writes them
 
     shipped = export.shippable(build, classes, model)
     with replacing(MODELS / "model.keras") as path:
         export.save_keras(shipped, path)
-    with replacing(MODELS / "model.tflite") as path, environment.silence():
+    with replacing(MODELS / "model.tflite") as path, silence():
         path.write_bytes(export.litert(shipped))
     write_json(
         MODELS / "training.json",
@@ -54,6 +57,7 @@ def main() -> None:
             "precision": precision,
             "threads": p.threads,
             "seed": p.seed,
+            "processor": environment.processor(),
             "versions": environment.versions(),
         },
     )

@@ -2,30 +2,9 @@
 
 import os
 import platform
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """Keep back what is written to standard error, C++ included, and show it only where the block fails."""
-    sys.stderr.flush()
-    shown = os.dup(2)
-    with TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            kept.seek(0)
-            os.write(shown, kept.read())
-            raise
-        finally:
-            os.dup2(shown, 2)
-            os.close(shown)
-
+from stages.common.quiet import silence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with silence():  # TensorFlow's start-up chatter is printed before it heeds that level
@@ -60,6 +39,11 @@ def processor_flags() -> set[str]:
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []
     return set(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))
+
+
+def processor() -> str:
+    """The machine's architecture and the bfloat16 features it has, such as `x86_64, amx_bf16 avx512_bf16`."""
+    return ", ".join(filter(None, [platform.machine(), " ".join(sorted(BFLOAT16_FLAGS & processor_flags()))]))
 
 
 def versions() -> dict[str, str]:

@@ -52,6 +52,7 @@ def main() -> None:
     if failures:
         where = f"see {PAGE}; the bounds are datasets.{about['name']}.expect in {parameters.FILE}"
         raise UserError("\nvalidate: ".join([*failures, where]))
+    print(f"validate: all {len(outcomes)} expectations hold for {about['title']}, {len(images):,} images")
 
 
 def write(metrics: dict[str, Any], html: str, failures: list[str]) -> None:
