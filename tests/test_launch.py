@@ -1,0 +1,172 @@
+"""The launcher, `make run`: what it runs, what it says, and what `make` offers."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.common.entry import UserError
+from tools import launch
+
+ROOT = Path(__file__).parent.parent
+RAN = [{"stage": "train", "seconds": 61.26}, {"stage": "report", "seconds": 0.5}]
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """The working directory with params.yaml and what a run on the embedded digits leaves for the summary."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for path, content in {
+        "data/prepared/dataset.json": {
+            "name": "digits",
+            "title": "Digits",
+            "images": {"train": 1293, "validation": 144, "test": 360},
+        },
+        "metrics/evaluate.json": {
+            "accuracy": 0.95,
+            "accuracy_low": 0.92215,
+            "accuracy_high": 0.96828,
+            "mistakes": 18,
+        },
+        "models/training.json": {"model": "fnn", "parameters": 109386},
+    }.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps(content))
+
+
+def test_the_summary_says_what_came_out_and_where_it_is(finished):
+    lines = launch.summary(RAN, asked="digits").splitlines()
+    assert lines[:-1] == [
+        "Data set   Digits: 1,293 train, 144 validation, 360 test images",
+        "Model      fnn, 109,386 parameters",
+        "Accuracy   95.00% on the test images (95 % interval 92.22% to 96.83%), 18 mistakes",
+        "Time       train 61.3 s, report 0.5 s",
+        "Report     reports/index.html (data: reports/data/index.html)",
+    ]
+    assert lines[-1].startswith("Next       ")
+    assert "dvc metrics diff" in lines[-1]
+
+
+def test_the_summary_says_when_nothing_ran(finished):
+    assert "Time       nothing changed, so nothing ran" in launch.summary([], asked="digits").splitlines()
+
+
+def test_the_summary_says_how_to_come_back_to_the_data_set_asked_for(finished):
+    line = launch.summary(RAN, asked="mnist").splitlines()[-1]
+    assert "params.yaml now names digits" in line
+    assert "git restore params.yaml" in line
+
+
+@pytest.fixture
+def commands(finished, monkeypatch):
+    """The commands that the launcher gives, recorded and not run; `commands.codes` are the exit codes of some."""
+
+    class Commands(list):
+        codes = {}  # noqa: RUF012
+
+    given = Commands()
+
+    def record(command, **options):
+        words = [Path(word).name if word == sys.executable else word for word in command]
+        given.append((" ".join(words[1:]), options.get("env") or {}))
+        code = next((code for part, code in given.codes.items() if part in given[-1][0]), 0)
+        return subprocess.CompletedProcess(command, code)
+
+    monkeypatch.setattr(launch.subprocess, "run", record)
+    return given
+
+
+def test_where_a_source_answers_the_pipeline_runs_as_it_is(commands, capsys):
+    launch.main()
+    assert [command for command, _ in commands if "dvc" in command] == ["-m dvc repro"]
+    assert "instead" not in capsys.readouterr().out
+
+
+def test_where_no_source_answers_the_embedded_digits_run_and_it_says_so(commands, capsys):
+    commands.codes["--probe"] = 1
+    launch.main()
+    assert [command for command, _ in commands if "dvc" in command] == ["-m dvc exp run -S download.dataset=digits"]
+    assert "No source of mnist answers: running the embedded digits instead." in capsys.readouterr().out
+
+
+def test_data_that_are_here_need_no_source(commands):
+    Path("data/raw").mkdir()
+    Path("data/raw/dataset.json").write_text('{"name": "mnist"}')
+    commands.codes["--probe"] = 1
+    launch.main()
+    assert [command for command, _ in commands if "dvc" in command] == ["-m dvc repro"]
+
+
+def test_an_experiment_has_an_author_where_git_knows_nobody(commands):
+    commands.codes["user.email"] = 1
+    launch.main()
+    (environment,) = [environment for command, environment in commands if "dvc" in command]
+    assert environment["GIT_COMMITTER_NAME"]
+    assert environment["GIT_AUTHOR_EMAIL"]
+
+
+def test_a_pipeline_that_stops_is_told_in_one_line(commands):
+    commands.codes["dvc"] = 255
+    with pytest.raises(UserError, match=r"^the pipeline stopped: the reason is above$"):
+        launch.main()
+
+
+def test_mistaken_parameters_are_told_before_anything_runs(commands):
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("epochs:", "epoch:"))
+    with pytest.raises(UserError, match=r"train\.epochs? is (missing|unknown)"):
+        launch.main()
+    assert commands == []
+
+
+def test_a_first_run_without_network_ends_with_a_number_and_a_page(launched):
+    clone, output = launched
+    assert "No source of mnist answers: running the embedded digits instead." in output
+    assert re.search(r"^Accuracy   \d\d\.\d\d% on the test images", output, re.MULTILINE)
+    assert re.search(r"^Time       download .* s, validate .* s, .*report .* s$", output, re.MULTILINE)
+    assert "params.yaml now names digits; back to mnist" in output
+    assert (clone.folder / "reports" / "index.html").exists()
+
+
+def test_a_run_with_nothing_changed_says_so(launched):
+    clone, _ = launched
+    clone.reproduced()  # whatever another test has changed
+    output = clone.well(sys.executable, "-m", "tools.launch")
+    assert "Time       nothing changed, so nothing ran" in output
+
+
+@pytest.fixture
+def make(tmp_path, environment):
+    """A function that runs `make` in a folder with the Makefile and no virtual environment."""
+    if not shutil.which("make"):
+        pytest.skip("needs make")
+    for name in ("Makefile", "requirements.txt", "requirements-dev.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    return lambda *arguments: subprocess.run(
+        ["make", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("arguments", [(), ("help",)])
+def test_make_lists_every_target(make, arguments):
+    ended = make(*arguments)
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    listed = [line.split()[1] for line in ended.stdout.splitlines()]
+    assert sorted(listed) == sorted(set(phony) - {"python"})
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("target", ["run", "test", "check", "lint"])
+def test_a_python_out_of_range_gets_one_line(make, tmp_path, target):
+    fake = tmp_path / "python3.14"
+    fake.write_text("#!/bin/sh\nexit 1\n")
+    fake.chmod(0o755)
+    ended = make(target, f"PYTHON={fake}")
+    assert ended.returncode != 0
+    said = [line for line in ended.stderr.splitlines() if not line.startswith("make")]
+    assert said == ["Python 3.11, 3.12 or 3.13 is needed: install one, or name it: make PYTHON=/path/to/python3.12"]
+    assert not (tmp_path / ".venv").exists()

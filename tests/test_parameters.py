@@ -1,0 +1,147 @@
+"""What a mistake in params.yaml is answered with, by the stages and by `make check`."""
+
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.common import parameters
+from stages.common.entry import UserError
+from stages.train.params import Train, model_names
+from tools import check
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_parameters_of_the_repository_are_sound(values, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert check.mistakes(values) == []
+    check.main()
+    assert capsys.readouterr().out == "check: params.yaml is sound\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        ("train.learning_rate", -1, "params.yaml: train.learning_rate is -1, must be greater than 0"),
+        ("train.epochs", 0, "params.yaml: train.epochs is 0, must be greater than 0"),
+        (
+            "train.augmentation.shift",
+            15,
+            "params.yaml: train.augmentation.shift is 15, must be less than or equal to 14",
+        ),
+        (
+            "train.learnig_rate",
+            1,
+            "params.yaml: train.learnig_rate is unknown: misspelt, or not a parameter of this block",
+        ),
+        ("train.epochs", "3", "params.yaml: train.epochs is '3', must be a valid integer"),
+        ("train.epochs", 2.5, "params.yaml: train.epochs is 2.5, must be a valid integer"),
+        ("train.epochs", True, "params.yaml: train.epochs is True, must be a valid integer"),
+        ("train.learning_rate", math.nan, "params.yaml: train.learning_rate is nan, must be a finite number"),
+        ("train.learning_rate", math.inf, "params.yaml: train.learning_rate is inf, must be a finite number"),
+        (
+            "preprocess.split_by_writer",
+            "yes",
+            "params.yaml: preprocess.split_by_writer is 'yes', must be a valid boolean",
+        ),
+        ("trian", {}, "params.yaml: trian is unknown: misspelt, or no stage's block"),
+        (
+            "datasets.mnist.expects",
+            {},
+            "params.yaml: datasets.mnist.expects is unknown: misspelt, or no part of a data set",
+        ),
+        (
+            "train.model",
+            "resnet",
+            "params.yaml: train.model is 'resnet', must be a function of stages/train/models.py: "
+            + ", ".join(model_names()),
+        ),
+    ],
+)
+def test_a_mistake_gives_one_line_that_names_it(values, path, value, line):
+    *blocks, key = path.split(".")
+    place = values
+    for block in blocks:
+        place = place[block]
+    place[key] = value
+    assert check.mistakes(values) == [line]
+
+
+@pytest.mark.parametrize("path", ["train.epochs", "train.augmentation.scale", "evaluate", "datasets.kmnist.expect"])
+def test_what_is_missing_is_named(values, path):
+    *blocks, key = path.split(".")
+    place = values
+    for block in blocks:
+        place = place[block]
+    del place[key]
+    assert check.mistakes(values) == [f"params.yaml: {path} is missing"]
+
+
+def test_every_mistake_is_told_at_once(values):
+    values["train"] |= {"epochs": -3, "seed": -1}
+    values["evaluate"]["reliability_bins"] = 1
+    assert len(check.mistakes(values)) == 3
+
+
+@pytest.mark.parametrize("content", ["", "3\n", "- train\n", "train: 3\n", "datasets: 3\n", "datasets: {mnist: 3}\n"])
+def test_a_file_of_another_shape_is_answered_and_never_crashed_upon(tmp_path, monkeypatch, content):
+    (tmp_path / "params.yaml").write_text(content)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"params\.yaml"):
+        check.main()
+    with pytest.raises(UserError, match=r"^params\.yaml"):
+        parameters.read("train", Train)
+
+
+def test_a_file_that_is_not_yaml_is_told_with_its_line(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("train:\n  epochs: [1\n  seed: 1\n")
+    with pytest.raises(UserError, match=rf"^{path} line 3: not valid YAML \(.+\)$"):
+        parameters.load(path)
+
+
+def test_a_missing_file_tells_where_to_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="^params.yaml is missing: run from the repository's root$"):
+        parameters.load()
+
+
+# In each, every stage finds a mistake of its own, in a folder that holds nothing else to read.
+@pytest.mark.parametrize("stage", check.STAGES)
+def test_a_stage_ends_with_one_line_before_it_reads_anything(tmp_path, values, environment, stage):
+    values[stage]["colour"] = "blue"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    ended = subprocess.run(
+        [sys.executable, "-m", f"stages.{stage}"],
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr == (
+        f"{stage}: params.yaml: {stage}.colour is unknown: misspelt, or not a parameter of this block\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_a_parameter_that_no_stage_uses_is_found(tmp_path, monkeypatch):
+    folder = tmp_path / "stages"
+    shutil.copytree(ROOT / "stages", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(check, "FOLDER", folder)
+    assert [check.unused(stage) for stage in check.STAGES] == [[]] * len(check.STAGES)
+    schema = folder / "evaluate" / "params.py"
+    schema.write_text(schema.read_text() + "    planted: int\n")
+    assert check.unused("evaluate") == ["planted"]
+
+
+def test_blocks_cannot_be_changed_by_the_code_they_are_handed_to(values):
+    settings = parameters.check("train", values["train"], Train)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.epochs = 3

@@ -1,0 +1,362 @@
+"""The train stage: what models take and give, what augmentation does, and that the same input gives the same bytes.
+
+TensorFlow is imported by the fixtures and not by this module, so that collecting the tests stays fast.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from stages.common.parameters import check
+from stages.train.params import Train, model_names
+
+ROOT = Path(__file__).parent.parent
+WHITE = 255.0
+# Twenty epochs of a dense net: enough to learn, and few seconds' work.
+CHEAP = {"model": "fnn", "epochs": 20, "batch_size": 32, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def tensorflow():
+    from stages.train import environment
+
+    return environment.tf
+
+
+@pytest.fixture(scope="module")
+def settings():
+    """A function that gives the repository's `train` block, checked, with changes; `augmentation=0` is none at all."""
+
+    def make(**changes):
+        block = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["train"]
+        strengths = changes.pop("augmentation", {})
+        if strengths == 0:
+            strengths = {name: 0 for name, value in block["augmentation"].items() if isinstance(value, (int, float))}
+        block["augmentation"] |= strengths
+        return check("train", block | changes, Train)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, digits, settings):
+    """A function that gives a folder with params.yaml and so many prepared training images (and 300 for validation)."""
+
+    def make(count, **changes):
+        folder = tmp_path_factory.mktemp("project")
+        images, labels = digits
+        for part, rows in (("train", slice(0, count)), ("validation", slice(-300, None))):
+            prepared = folder / "data" / "prepared" / part
+            prepared.mkdir(parents=True)
+            np.save(prepared / "images.npy", images[rows])
+            np.save(prepared / "labels.npy", labels[rows])
+        classes = [str(digit) for digit in range(10)]
+        (folder / "data/prepared/dataset.json").write_text(json.dumps({"classes": classes}))
+        parameters = {"train": changes["train"] if "train" in changes else settings(**changes).model_dump()}
+        (folder / "params.yaml").write_text(yaml.safe_dump(parameters))
+        return folder
+
+    return make
+
+
+def start(folder, environment, *arguments, **variables):
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment | {"PYTHONPATH": str(ROOT)} | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(project, environment):
+    """Two folders in which the stage has run on the same data, with what it wrote to the standard streams."""
+    runs = []
+    for hash_seed in ("1", "2"):
+        folder = project(1400, **CHEAP)
+        runs.append((folder, start(folder, environment, "-m", "stages.train", PYTHONHASHSEED=hash_seed)))
+    results = [(folder, *process.communicate(timeout=300), process.returncode) for folder, process in runs]
+    for _, _, error, code in results:
+        assert code == 0, error
+    return [(folder, output, error) for folder, output, error, _ in results]
+
+
+OUTPUTS = [
+    "metrics/history.csv",
+    "metrics/train.json",
+    "models/model.keras",
+    "models/model.tflite",
+    "models/training.json",
+]
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_two_runs_give_the_same_bytes(trained, output):
+    (first, *_), (second, *_) = trained
+    assert (first / output).read_bytes() == (second / output).read_bytes()
+
+
+def test_the_keras_file_holds_no_date(trained):
+    folder, *_ = trained[0]
+    with zipfile.ZipFile(folder / "models" / "model.keras") as archive:
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert json.loads(archive.read("metadata.json"))["date_saved"].startswith("1980-01-01")
+
+
+def test_the_stage_writes_what_is_declared_and_nothing_else(trained):
+    folder, *_ = trained[0]
+    written = [path for name in ("models", "metrics") for path in (folder / name).rglob("*")]
+    assert sorted(path.relative_to(folder).as_posix() for path in written) == OUTPUTS
+
+
+def test_each_epoch_is_one_line_and_tensorflow_is_silent(trained):
+    for _, output, error in trained:
+        assert error == ""
+        epochs = [line for line in output.splitlines() if line.startswith("epoch ")]
+        assert len(epochs) == CHEAP["epochs"]
+        assert all("loss" in line and "accuracy" in line for line in epochs)
+
+
+def test_training_learns(trained):
+    folder, *_ = trained[0]
+    history = pd.read_csv(folder / "metrics" / "history.csv")
+    assert history["epoch"].tolist() == list(range(1, CHEAP["epochs"] + 1))
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0] / 2
+    assert history["validation_accuracy"].iloc[-1] > 0.9
+    assert json.loads((folder / "metrics" / "train.json").read_text())["validation_accuracy"] > 0.9
+
+
+def test_the_keras_and_the_litert_model_agree_and_score_what_the_metrics_say(tensorflow, trained, digits):
+    import keras
+    from ai_edge_litert.interpreter import Interpreter
+
+    folder, *_ = trained[0]
+    images, labels = digits[0][-300:, :, :, np.newaxis].astype(np.float32), digits[1][-300:]
+    from_keras = keras.models.load_model(folder / "models" / "model.keras").predict(images, verbose=0)
+    interpreter = Interpreter(model_path=str(folder / "models" / "model.tflite"))
+    entry, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    assert entry["dtype"] == output["dtype"] == np.float32
+    interpreter.resize_tensor_input(entry["index"], images.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(entry["index"], images)
+    interpreter.invoke()
+    from_litert = interpreter.get_tensor(output["index"])
+
+    assert np.abs(from_keras - from_litert).max() < 1e-5
+    assert from_litert.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    accuracy = (from_litert.argmax(axis=1) == labels).mean()
+    # Trained in bfloat16, perhaps, but shipped in float32: an image or two may differ.
+    metrics = json.loads((folder / "metrics" / "train.json").read_text())
+    assert accuracy == pytest.approx(metrics["validation_accuracy"], abs=0.01)
+
+
+def test_the_fnn_has_its_109386_parameters(tensorflow):
+    from stages.train import models
+
+    assert models.fnn(10).count_params() == 109_386
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_every_model_gives_finite_logits_for_raw_pixels(tensorflow, digits, name):
+    import keras
+
+    from stages.train import models
+
+    keras.utils.set_random_seed(1)
+    model = getattr(models, name)(7)
+    assert model.input_shape == (None, 28, 28, 1)
+    logits = np.asarray(model(digits[0][:4, :, :, np.newaxis].astype(np.float32), training=False))
+    assert logits.shape == (4, 7)
+    assert np.isfinite(logits).all()
+    # Logits and not probabilities: rows that sum to 1 would be trained on twice softened.
+    assert not np.allclose(logits.sum(axis=1), 1)
+    # Raw pixels, scaled inside: of 0 to 255, an untrained model makes nothing large.
+    assert np.abs(logits).max() < 20
+
+
+def augmented(images, settings, seed=1, **strengths):
+    """`images` (N, 28, 28) augmented by these strengths and nothing else."""
+    from stages.train.augmentation import augment
+
+    none = settings(augmentation=0).augmentation
+    batch = np.asarray(images, np.float32)[..., np.newaxis]
+    return np.asarray(augment(batch, np.array([seed, 0], np.int32), none.model_copy(update=strengths)))[..., 0]
+
+
+def bars(count, height, width):
+    """White bars in the middle of black images."""
+    images = np.zeros((count, 28, 28), np.float32)
+    images[:, 14 - height // 2 : 14 + height // 2, 14 - width // 2 : 14 + width // 2] = WHITE
+    return images
+
+
+def centres(images):
+    """The mass centre (x, y) of each image, relative to the image's centre."""
+    axis = np.arange(28) - 13.5
+    mass = images.sum(axis=(1, 2))
+    return np.stack([(images.sum(axis=1) @ axis) / mass, (images.sum(axis=2) @ axis) / mass], axis=1)
+
+
+def tilts(images):
+    """The degrees between each image's long axis and the vertical."""
+    axis = np.arange(28) - 13.5
+    xx = np.einsum("nyx,x->n", images, axis**2)
+    yy = np.einsum("nyx,y->n", images, axis**2)
+    xy = np.einsum("nyx,y,x->n", images, axis, axis)
+    return np.degrees(np.arctan2(2 * xy, yy - xx) / 2)
+
+
+def test_no_augmentation_leaves_images_as_they_are(tensorflow, digits, settings):
+    images = digits[0][:50]
+    assert (augmented(images, settings) == images).all()
+
+
+def test_the_seed_decides_the_augmentation(tensorflow, digits, settings):
+    images, strengths = digits[0][:50], {"rotation": 10.0, "shift": 2.0, "scale": 0.1}
+    first = augmented(images, settings, seed=3, **strengths)
+    assert (augmented(images, settings, seed=3, **strengths) == first).all()
+    assert (augmented(images, settings, seed=4, **strengths) != first).any()
+    # Each image of a batch is changed by its own amount.
+    same = augmented(np.repeat(images[:1], 2, axis=0), settings, **strengths)
+    assert (same[0] != same[1]).any()
+
+
+def test_augmented_pixels_stay_pixels(tensorflow, digits, settings):
+    result = augmented(digits[0][:300], settings, rotation=40.0, shift=5.0, scale=0.3, shear=20.0)
+    assert result.min() >= 0
+    assert result.max() <= WHITE
+    assert np.isfinite(result).all()
+
+
+def test_images_shift_both_ways_by_the_pixels_said_at_most(tensorflow, settings):
+    moved = centres(augmented(bars(300, 8, 8), settings, shift=3.0))
+    assert 2.7 < moved.max(axis=0).min() <= moved.max() < 3.01
+    assert -2.7 > moved.min(axis=0).max() >= moved.min() > -3.01
+
+
+def test_images_turn_both_ways_about_their_centre_by_the_degrees_said_at_most(tensorflow, settings):
+    turned = augmented(bars(300, 20, 4), settings, rotation=30.0)
+    assert 27 < tilts(turned).max() < 30.5
+    assert -27 > tilts(turned).min() > -30.5
+    assert np.abs(centres(turned)).max() < 0.05
+
+
+def test_images_grow_and_shrink_by_the_fraction_said_at_most(tensorflow, settings):
+    scaled = augmented(bars(300, 12, 12), settings, scale=0.2)
+    sides = np.stack([scaled[:, 14, :].sum(axis=1), scaled[:, :, 14].sum(axis=1)], axis=1) / WHITE / 12
+    assert 1.16 < sides.max(axis=0).min() <= sides.max() < 1.22
+    assert 0.84 > sides.min(axis=0).max() >= sides.min() > 0.78
+    assert np.abs(centres(scaled)).max() < 0.05
+
+
+def test_images_shear_by_the_degrees_said_at_most(tensorflow, settings):
+    sheared = augmented(bars(300, 20, 4), settings, shear=20.0)
+    lower, upper = (
+        centres(sheared * (np.arange(28) > 13.5)[:, np.newaxis]),
+        centres(sheared * (np.arange(28) < 13.5)[:, np.newaxis]),
+    )
+    leaning = np.degrees(np.arctan2(lower[:, 0] - upper[:, 0], lower[:, 1] - upper[:, 1]))
+    assert 17 < leaning.max() < 20.5
+    assert -17 > leaning.min() > -20.5
+
+
+@pytest.mark.parametrize("warmup_fraction", [0.0, 0.25])
+def test_the_learning_rate_rises_to_its_largest_then_falls_to_nothing(tensorflow, settings, warmup_fraction):
+    from stages.train.training import make_optimizer
+
+    epochs, steps = 4, 10
+    p = settings(epochs=epochs, learning_rate=0.01, warmup_fraction=warmup_fraction)
+    optimizer = make_optimizer(p, steps)
+    rates = []
+    for step in range(epochs * steps + 1):
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate))
+    top = round(warmup_fraction * epochs * steps)
+    assert rates[top] == max(rates) == pytest.approx(0.01)
+    assert all(np.diff(rates[: top + 1]) > 0)
+    assert all(np.diff(rates[top:]) < 0)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_history_tells_the_rate_of_each_epochs_end(trained):
+    folder, *_ = trained[0]
+    rates = pd.read_csv(folder / "metrics" / "history.csv")["learning_rate"]
+    assert rates.iloc[-1] == pytest.approx(0, abs=1e-9)
+    assert rates.max() > 0
+
+
+# Dropout and augmentation differ by worker, as they should: this model and these parameters have none.
+WITHOUT_DROPOUT = """
+from stages.common.entry import run
+from stages.train import params
+from stages.train.__main__ import main
+
+params.model_names = lambda: ["tiny"]
+
+from stages.train import environment, models
+import keras
+
+
+def tiny(classes):
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(4, 5, strides=2, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(classes),
+        ]
+    )
+
+
+models.tiny = tiny
+run("train", main)
+"""
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def test_two_workers_follow_the_course_of_one_process_and_only_the_first_writes(project, settings, environment):
+    plain = settings(augmentation=0, epochs=3, batch_size=32, threads=1, precision="float32", weight_average=0.9)
+    block = plain.model_dump() | {"model": "tiny"}
+    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    runs = []
+    for index in (None, 0, 1):
+        folder = project(330, train=block)
+        (folder / "worker.py").write_text(WITHOUT_DROPOUT)
+        task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        variables = {} if index is None else {"TF_CONFIG": json.dumps(task)}
+        runs.append((folder, start(folder, environment, "worker.py", **variables)))
+    try:
+        errors = [process.communicate(timeout=200)[1] for _, process in runs]
+    finally:
+        for _, process in runs:
+            process.kill()
+    assert [process.returncode for _, process in runs] == [0, 0, 0], errors
+
+    alone, first, second = (folder for folder, _ in runs)
+    courses = [pd.read_csv(folder / "metrics" / "history.csv") for folder in (alone, first)]
+    assert courses[0]["loss"].iloc[-1] < courses[0]["loss"].iloc[0]
+    np.testing.assert_allclose(courses[0].to_numpy(), courses[1].to_numpy(), atol=1e-4)
+    assert all((first / output).exists() for output in OUTPUTS)
+    assert not (second / "models").exists()
+    assert not (second / "metrics").exists()
