@@ -13,7 +13,12 @@ import yaml
 ROOT = Path(__file__).parent.parent
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens
 # Under xdist, the modules whose fixtures train a model or run the pipeline stay with one worker each.
-TOGETHER = {"test_train.py": "train", "test_pipeline.py": "pipeline", "test_launch.py": "pipeline"}
+TOGETHER = {
+    "test_train.py": "train",
+    "test_train_options.py": "options",
+    "test_pipeline.py": "pipeline",
+    "test_launch.py": "pipeline",
+}
 
 
 @pytest.hookimpl(optionalhook=True)

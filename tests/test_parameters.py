@@ -11,7 +11,7 @@ import yaml
 
 from stages.common import parameters
 from stages.common.entry import UserError
-from stages.train.params import Train, model_names
+from stages.train.params import Train, model_functions
 from tools import check
 
 ROOT = Path(__file__).parent.parent
@@ -59,7 +59,7 @@ def test_the_parameters_of_the_repository_are_sound(values, monkeypatch, capsys)
             "train.model",
             "resnet",
             "params.yaml: train.model is 'resnet', must be a function of stages/train/models.py: "
-            + ", ".join(model_names()),
+            + ", ".join(model_functions()),
         ),
     ],
 )

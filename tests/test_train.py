@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from stages.common.parameters import check
-from stages.train.params import Train, model_names
+from stages.train.params import Train, model_functions
 
 ROOT = Path(__file__).parent.parent
 WHITE = 255.0
@@ -166,7 +166,7 @@ def test_the_fnn_has_its_109386_parameters(tensorflow):
     assert models.fnn(10).count_params() == 109_386
 
 
-@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("name", model_functions())
 def test_every_model_gives_finite_logits_for_raw_pixels(tensorflow, digits, name):
     import keras
 
@@ -270,22 +270,41 @@ def test_images_shear_by_the_degrees_said_at_most(tensorflow, settings):
     assert -17 > leaning.min() > -20.5
 
 
-@pytest.mark.parametrize("warmup_fraction", [0.0, 0.25])
-def test_the_learning_rate_rises_to_its_largest_then_falls_to_nothing(tensorflow, settings, warmup_fraction):
+def rates(p, steps):
+    """The learning rate before each step, and after the last."""
     from stages.train.training import make_optimizer
 
-    epochs, steps = 4, 10
-    p = settings(epochs=epochs, learning_rate=0.01, warmup_fraction=warmup_fraction)
     optimizer = make_optimizer(p, steps)
-    rates = []
-    for step in range(epochs * steps + 1):
+    found = []
+    for step in range(p.epochs * steps + 1):
         optimizer.iterations.assign(step)
-        rates.append(float(optimizer.learning_rate))
-    top = round(warmup_fraction * epochs * steps)
-    assert rates[top] == max(rates) == pytest.approx(0.01)
-    assert all(np.diff(rates[: top + 1]) > 0)
-    assert all(np.diff(rates[top:]) < 0)
-    assert rates[-1] == pytest.approx(0, abs=1e-9)
+        found.append(float(optimizer.learning_rate))
+    return found
+
+
+def test_one_cycle_rises_to_the_learning_rate_then_falls_to_nothing(tensorflow, settings):
+    schedule = {"name": "one_cycle", "warmup_fraction": 0.25}
+    found = rates(settings(epochs=4, learning_rate=0.01, schedule=schedule), steps=10)
+    assert found[10] == max(found) == pytest.approx(0.01)
+    assert all(np.diff(found[:11]) > 0)
+    assert all(np.diff(found[10:]) < 0)
+    assert found[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_cosine_only_falls(tensorflow, settings):
+    found = rates(settings(epochs=4, learning_rate=0.01, schedule={"name": "cosine"}), steps=10)
+    assert found[0] == pytest.approx(0.01)
+    assert all(np.diff(found) < 0)
+
+
+def test_constant_stays(tensorflow, settings):
+    assert set(rates(settings(epochs=2, learning_rate=0.5, schedule={"name": "constant"}), steps=3)) == {0.5}
+
+
+def test_step_multiplies_the_rate_every_so_many_epochs(tensorflow, settings):
+    schedule = {"name": "step", "every_epochs": 2, "factor": 0.5}
+    found = rates(settings(epochs=4, learning_rate=0.5, schedule=schedule), steps=3)
+    assert found == [0.5] * 6 + [0.25] * 6 + [0.125]
 
 
 def test_history_tells_the_rate_of_each_epochs_end(trained):
@@ -301,13 +320,13 @@ from stages.common.entry import run
 from stages.train import params
 from stages.train.__main__ import main
 
-params.model_names = lambda: ["tiny"]
+params.model_functions = lambda: {"bare": set()}
 
 from stages.train import environment, models
 import keras
 
 
-def tiny(classes):
+def bare(classes):
     layers = keras.layers
     return keras.Sequential(
         [
@@ -320,7 +339,7 @@ def tiny(classes):
     )
 
 
-models.tiny = tiny
+models.bare = bare
 run("train", main)
 """
 
@@ -337,7 +356,7 @@ def free_ports(count):
 
 def test_two_workers_follow_the_course_of_one_process_and_only_the_first_writes(project, settings, environment):
     plain = settings(augmentation=0, epochs=3, batch_size=32, threads=1, precision="float32", weight_average=0.9)
-    block = plain.model_dump() | {"model": "tiny"}
+    block = plain.model_dump() | {"model": "bare"}
     cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
     runs = []
     for index in (None, 0, 1):

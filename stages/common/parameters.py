@@ -53,15 +53,32 @@ def check(block: str, values: Any, schema: type[B], path: Path = FILE) -> B:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise UserError("\n".join(_sentence(path, block, problem) for problem in error.errors())) from None
+        lines = [f"{path}: {_sentence(_key(block, values, problem), problem)}" for problem in error.errors()]
+        raise UserError("\n".join(lines)) from None
 
 
-def _sentence(path: Path, block: str, problem: Any) -> str:
-    key = ".".join([block, *(str(part) for part in problem["loc"])])
-    if problem["type"] == "missing":
-        return f"{path}: {key} is missing"
-    if problem["type"] == "extra_forbidden":
-        return f"{path}: {key} is unknown: misspelt, or not a parameter of this block"
-    must = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    must = must if must.startswith(("must", "needs")) else f"must be {must}"
-    return f"{path}: {key} is {problem['input']!r}, {must}"
+def _key(block: str, values: Any, problem: Any) -> str:
+    """Where the problem is, dotted, without the level that pydantic adds for an option chosen by its name."""
+    keys = [block]
+    for part in problem["loc"]:
+        if isinstance(values, dict) and part not in values and part == values.get("name"):
+            continue
+        keys.append(str(part))
+        values = values.get(part) if isinstance(values, dict) else None
+    return ".".join(keys)
+
+
+def _sentence(key: str, problem: Any) -> str:
+    kind, message, value = problem["type"], problem["msg"].removeprefix("Value error, "), problem["input"]
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "extra_forbidden":
+        return f"{key} is unknown: misspelt, or not a parameter of this block"
+    if kind == "union_tag_not_found":
+        return f"{key}.name is missing: it chooses the option"
+    if kind == "union_tag_invalid":
+        return f"{key}.name is {problem['ctx']['tag']!r}, must be one of {problem['ctx']['expected_tags']}"
+    if kind == "value_error" and isinstance(value, dict | Block):
+        return f"{key}.{message}"  # of keys that must fit together: the message names them
+    message = message.removeprefix("Input should be ")
+    return f"{key} is {value!r}, {message if message.startswith(('must', 'needs')) else f'must be {message}'}"

@@ -33,6 +33,7 @@ class About(Block):
     licence: str
     citation: str
     homepage: str
+    disputed: list[int] = Field(default_factory=list)
 
 
 class Writers(Block):

@@ -1,6 +1,10 @@
 """Score the shipped model on the test images."""
 
+import argparse
 import json
+import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,29 +18,32 @@ from stages.evaluate import scores
 from stages.evaluate.model import predict
 from stages.evaluate.params import Evaluate
 
-TEST, MODEL = Path("data/prepared/test"), Path("models/model.tflite")
-METRICS, PREDICTIONS = Path("metrics"), Path("data/predictions")
+PREPARED = Path("data/prepared")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
+    options = parse(arguments)
     p = parameters.read("evaluate", Evaluate)
-    names = json.loads(Path("data/prepared/dataset.json").read_text(encoding="utf-8"))["classes"]
-    images, labels = np.load(TEST / "images.npy", mmap_mode="r"), np.load(TEST / "labels.npy")
+    dataset = json.loads((PREPARED / "dataset.json").read_text(encoding="utf-8"))
+    names = dataset["classes"]
+    test = {path.stem: np.load(path, mmap_mode="r") for path in sorted((PREPARED / "test").glob("*.npy"))}
+    labels = np.asarray(test["labels"])
 
-    probabilities = predict(MODEL, images)
+    probabilities = predict(options.model, test["images"])
     predicted = probabilities.argmax(axis=1)
     numbers = scores.summary(probabilities, labels, p.reliability_bins)
-    series = TEST / "series.npy"
-    if series.exists():
-        by_series = scores.accuracy_by(np.load(series), predicted, labels)
+    if dataset.get("disputed"):
+        numbers["accuracy_undisputed"] = scores.accuracy_without(dataset["disputed"], predicted, labels)
+    if "series" in test:
+        by_series = scores.accuracy_by(test["series"], predicted, labels)
         numbers |= {f"accuracy_series_{name}": value for name, value in by_series.items()}
 
-    write_json(METRICS / "evaluate.json", numbers)
-    write_table(METRICS / "mistakes.csv", scores.mistakes(probabilities, labels))
-    write_table(METRICS / "classes.csv", scores.per_class(predicted, labels, names))
-    write_table(METRICS / "roc.csv", scores.roc(probabilities, labels, names))
-    write_table(METRICS / "reliability.csv", scores.reliability(probabilities, labels, p.reliability_bins))
-    write_predictions(probabilities, labels, names)
+    write_json(options.numbers, numbers)
+    write_table(options.tables / "mistakes.csv", scores.mistakes(probabilities, labels))
+    write_table(options.tables / "classes.csv", scores.per_class(predicted, labels, names))
+    write_table(options.tables / "roc.csv", scores.roc(probabilities, labels, names))
+    write_table(options.tables / "reliability.csv", scores.reliability(probabilities, labels, p.reliability_bins))
+    write_predictions(options.predictions, probabilities, labels, names)
     print(
         f"evaluate: accuracy {numbers['accuracy']:.2%} (95 % interval {numbers['accuracy_low']:.2%} to "
         f"{numbers['accuracy_high']:.2%}), {numbers['mistakes']} mistakes in {numbers['images']:,} images"
@@ -47,12 +54,12 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
-def write_predictions(probabilities: np.ndarray, labels: np.ndarray, names: list[str]) -> None:
+def write_predictions(folder: Path, probabilities: np.ndarray, labels: np.ndarray, names: list[str]) -> None:
     """`test.csv`, by class name, for `dvc plots`; its counts; every class's probability for whoever wants more."""
     predicted = probabilities.argmax(axis=1)
     matrix = confusion_matrix(labels, predicted, labels=range(len(names)))
     counts = pd.DataFrame(matrix, columns=names).assign(actual=names)[["actual", *names]]
-    write_table(PREDICTIONS / "confusion_matrix.csv", counts)
+    write_table(folder / "confusion_matrix.csv", counts)
     table = pd.DataFrame(
         {
             "index": np.arange(len(labels)),
@@ -61,10 +68,20 @@ def write_predictions(probabilities: np.ndarray, labels: np.ndarray, names: list
             "confidence": probabilities.max(axis=1).round(4),
         }
     )
-    write_table(PREDICTIONS / "test.csv", table)
-    with replacing(PREDICTIONS / "probabilities.npy") as path:
+    write_table(folder / "test.csv", table)
+    with replacing(folder / "probabilities.npy") as path:
         np.save(path, probabilities)
 
 
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Where to read and write; the defaults are the pipeline's own."""
+    options = argparse.ArgumentParser(prog="python -m stages.evaluate", description=__doc__)
+    options.add_argument("--model", type=Path, default=Path("models/model.tflite"), help="the model to score")
+    options.add_argument("--numbers", type=Path, default=Path("metrics/evaluate.json"), help="the file for its numbers")
+    options.add_argument("--tables", type=Path, default=Path("metrics"), help="the folder for tables and curves")
+    options.add_argument("--predictions", type=Path, default=Path("data/predictions"), help="the folder for answers")
+    return options.parse_args(arguments)
+
+
 if __name__ == "__main__":
-    run("evaluate", main)
+    run("evaluate", partial(main, sys.argv[1:]))

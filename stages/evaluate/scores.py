@@ -50,6 +50,11 @@ def accuracy_by(groups: np.ndarray, predicted: np.ndarray, labels: np.ndarray) -
     return {int(g): round(float((predicted == labels)[groups == g].mean()), DIGITS) for g in np.unique(groups)}
 
 
+def accuracy_without(indices: list[int], predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Accuracy on the images other than those at `indices`, such as those whose label is disputed."""
+    return round(float(np.delete(predicted == labels, indices).mean()), DIGITS)
+
+
 def per_class(predicted: np.ndarray, labels: np.ndarray, names: list[str]) -> pd.DataFrame:
     """Columns class, precision, recall, f1, support: a row a class, in the order of `names`."""
     precision, recall, f1, support = precision_recall_fscore_support(

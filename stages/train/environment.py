@@ -15,16 +15,24 @@ with silence():  # TensorFlow's start-up chatter is printed before it heeds that
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}  # without them bfloat16 is emulated, slower than float32
 
 
-def fix(seed: int, threads: int) -> None:
+def fix(seed: int, threads: int) -> tf.distribute.Strategy:
     """Seed Python, NumPy and TensorFlow, fix the thread counts and ask for deterministic kernels.
 
     The weights of a convolution change with the number of threads (sums are split differently),
     so it is a parameter and not the number of cores. Call before TensorFlow computes anything.
+    Returns the strategy to train by: several processes where TF_CONFIG names them, else this one.
     """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
+    tf.get_logger().setLevel("ERROR")  # its warnings of retracing mean members and folds, one graph each
     keras.utils.set_random_seed(seed)
+    return tf.distribute.MultiWorkerMirroredStrategy() if "TF_CONFIG" in os.environ else tf.distribute.get_strategy()
+
+
+def is_helper(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this is one of several processes and not the first."""
+    return strategy.cluster_resolver is not None and strategy.cluster_resolver.task_id > 0
 
 
 def choose_precision(asked: str) -> str:

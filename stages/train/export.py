@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,16 +13,25 @@ import tensorflow as tf
 NO_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
 
 
-def shippable(build: Any, classes: int, trained: keras.Model) -> keras.Model:
-    """`trained`'s weights in a float32 model from raw pixels to class probabilities.
+def shippable(build: Callable[[], keras.Model], trained: list[keras.Model], name: str) -> keras.Model:
+    """The weights of `trained` in one float32 model from raw pixels to class probabilities.
 
-    `build` is the function of models.py that built `trained`, perhaps in mixed precision.
+    `build` is what built each of `trained`, perhaps in mixed precision. The probabilities of
+    several members are averaged.
     """
+    weights = [model.get_weights() for model in trained]
     keras.config.set_dtype_policy("float32")
     keras.backend.clear_session()  # restarts the numbering of layer names
-    model = build(classes)
-    model.set_weights(trained.get_weights())
-    return keras.Model(model.inputs, keras.layers.Softmax(name="probabilities")(model.outputs[0]), name=build.__name__)
+    members = [build() for _ in weights]
+    for member, values in zip(members, weights):
+        member.set_weights(values)
+    if len(members) == 1:
+        inputs, logits = members[0].inputs, [members[0].outputs[0]]
+    else:
+        inputs = keras.Input(members[0].input_shape[1:])
+        logits = [member(inputs) for member in members]
+    answers = [keras.layers.Softmax()(member_logits) for member_logits in logits]
+    return keras.Model(inputs, keras.layers.Average()(answers) if len(answers) > 1 else answers[0], name=name)
 
 
 def save_keras(model: keras.Model, path: Path) -> None:

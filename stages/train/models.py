@@ -2,51 +2,173 @@
 
 Each takes the number of classes and returns an untrained Keras model from raw pixels, float32
 (N, 28, 28, 1) in 0 to 255, to logits (N, classes). Scaling is the first layer, so that whoever
-serves the model cannot forget it.
+serves the model cannot forget it. Keyword arguments are what `train.model_options` may set.
 """
 
 import keras
 from keras import layers
 
 
-def cnn(classes: int) -> keras.Model:
-    """The default. The first convolution is pooled at once: everything on 28×28 maps is what costs
-    time on a CPU, and batch normalisation there the most."""
-    return keras.Sequential(
-        [
-            *_pixels(),
-            layers.Conv2D(32, 5, padding="same"),
-            layers.MaxPooling2D(),
-            layers.ReLU(),
-            layers.Conv2D(64, 3, padding="same"),
-            layers.MaxPooling2D(),
-            layers.ReLU(),
-            layers.Conv2D(128, 3, padding="same"),
-            layers.MaxPooling2D(),
-            layers.ReLU(),
-            layers.Flatten(),
-            layers.Dropout(0.4),
-            layers.Dense(256, activation="relu"),
-            layers.Dropout(0.4),
-            layers.Dense(classes),
-        ]
-    )
+def cnn(classes: int, *, dropout: float = 0.4, batch_normalization: bool = False) -> keras.Model:
+    """The default, 390,922 parameters. Every convolution is pooled at once, since what costs time on a
+    CPU is work on large maps; for the same reason batch normalisation, if asked for, follows the pool."""
+    blocks = []
+    for filters, size in ((32, 5), (64, 3), (128, 3)):
+        blocks += [layers.Conv2D(filters, size, padding="same"), layers.MaxPooling2D()]
+        blocks += [layers.BatchNormalization()] if batch_normalization else []
+        blocks += [layers.ReLU()]
+    head = [layers.Dropout(dropout), layers.Dense(256, activation="relu"), layers.Dropout(dropout)]
+    return _sequential(*blocks, layers.Flatten(), *head, layers.Dense(classes))
 
 
-def fnn(classes: int) -> keras.Model:
+def fnn(classes: int, *, dropout: float = 0.2) -> keras.Model:
     """The dense 128-64 network with dropout, 109,386 parameters for ten classes."""
-    return keras.Sequential(
-        [
-            *_pixels(),
-            layers.Flatten(),
-            layers.Dense(128, activation="relu"),
-            layers.Dropout(0.2),
-            layers.Dense(64, activation="relu"),
-            layers.Dropout(0.2),
-            layers.Dense(classes),
-        ]
+    return _sequential(
+        layers.Flatten(),
+        layers.Dense(128, activation="relu"),
+        layers.Dropout(dropout),
+        layers.Dense(64, activation="relu"),
+        layers.Dropout(dropout),
+        layers.Dense(classes),
     )
 
 
-def _pixels() -> list:
-    return [keras.Input((28, 28, 1)), layers.Rescaling(1 / 255)]
+def fnn_dropout(classes: int, *, units: int = 128, dropout: float = 0.2) -> keras.Model:
+    """One hidden dense layer and dropout."""
+    return _sequential(
+        layers.Flatten(), layers.Dense(units, activation="relu"), layers.Dropout(dropout), layers.Dense(classes)
+    )
+
+
+def fnn_early_stopping(classes: int, *, dropout: float = 0.2) -> keras.Model:
+    """Two dense layers, then dropout; named for the early stopping that its author trained it with."""
+    return _sequential(
+        layers.Flatten(),
+        layers.Dense(256, activation="relu"),
+        layers.Dense(128, activation="relu"),
+        layers.Dropout(dropout),
+        layers.Dense(classes),
+    )
+
+
+def cnn_5x5(classes: int, *, dropout: float = 0.2) -> keras.Model:
+    """A 5×5 and a 3×3 convolution, each pooled, then a dense layer; dropout after each."""
+    return _sequential(
+        layers.Conv2D(32, 5, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Dropout(dropout),
+        layers.Conv2D(64, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Dropout(dropout),
+        layers.Flatten(),
+        layers.Dense(128, activation="relu"),
+        layers.Dropout(dropout),
+        layers.Dense(classes),
+    )
+
+
+def cnn_single(classes: int) -> keras.Model:
+    """One convolution and nothing else."""
+    return _sequential(layers.Conv2D(32, 3, activation="relu"), layers.Flatten(), layers.Dense(classes))
+
+
+def cnn_deep(classes: int) -> keras.Model:
+    """Three convolutions and two dense layers, no pooling."""
+    return _sequential(
+        layers.Conv2D(32, 3, activation="relu"),
+        layers.Conv2D(64, 3, activation="relu"),
+        layers.Conv2D(128, 3, activation="relu"),
+        layers.Flatten(),
+        layers.Dense(64, activation="relu"),
+        layers.Dense(32, activation="relu"),
+        layers.Dense(classes),
+    )
+
+
+def cnn_regularized(classes: int, *, dropout: float = 0.5) -> keras.Model:
+    """Two pooled convolutions, a dense layer and dropout."""
+    return _sequential(
+        layers.Conv2D(32, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Conv2D(64, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Flatten(),
+        layers.Dense(128, activation="relu"),
+        layers.Dropout(dropout),
+        layers.Dense(classes),
+    )
+
+
+def lenet5(classes: int) -> keras.Model:
+    """LeNet-5 (LeCun et al. 1998) with a softmax output: 61,706 parameters for ten classes."""
+    return _sequential(
+        layers.Conv2D(6, 5, padding="same", activation="tanh"),
+        layers.AveragePooling2D(2),
+        layers.Conv2D(16, 5, activation="tanh"),
+        layers.AveragePooling2D(2),
+        layers.Flatten(),
+        layers.Dense(120, activation="tanh"),
+        layers.Dense(84, activation="tanh"),
+        layers.Dense(classes),
+    )
+
+
+def resnet_mini(classes: int) -> keras.Model:
+    """A residual network (He et al. 2016) of a strided stem and two pairs of 3×3 convolutions."""
+    inputs, x = _pixels()
+    x = _convolution(x, 32, 5, strides=2)
+    for filters, strides in ((32, 1), (64, 2)):
+        shortcut = x if strides == 1 else layers.Conv2D(filters, 1, strides=strides, use_bias=False)(x)
+        x = _convolution(x, filters, 3, strides=strides)
+        x = layers.BatchNormalization()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(x))
+        x = layers.ReLU()(layers.Add()([x, shortcut]))
+    return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
+
+
+def mobilenet_mini(classes: int) -> keras.Model:
+    """Depthwise separable convolutions (Howard et al. 2017) behind a strided stem."""
+    inputs, x = _pixels()
+    x = _convolution(x, 32, 3, strides=2)
+    for filters, strides in ((64, 1), (128, 2), (128, 1)):
+        x = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False)(x)
+        x = layers.ReLU()(layers.BatchNormalization()(x))
+        x = _convolution(x, filters, 1)
+    return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
+
+
+def tiny(classes: int, *, dropout: float = 0.1) -> keras.Model:
+    """Fewer than 10,000 parameters: narrow convolutions, each pooled early, and one small dense layer."""
+    return _sequential(
+        layers.Conv2D(8, 5, padding="same", use_bias=False),
+        layers.MaxPooling2D(),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+        layers.Conv2D(16, 3, padding="same", use_bias=False),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+        layers.Conv2D(16, 3, padding="same", use_bias=False),
+        layers.MaxPooling2D(),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+        layers.Conv2D(20, 3, padding="same", use_bias=False),
+        layers.MaxPooling2D(),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+        layers.Flatten(),
+        layers.Dropout(dropout),
+        layers.Dense(classes),
+    )
+
+
+def _sequential(*stack: keras.Layer) -> keras.Model:
+    return keras.Sequential([keras.Input((28, 28, 1)), layers.Rescaling(1 / 255), *stack])
+
+
+def _pixels() -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    inputs = keras.Input((28, 28, 1))
+    return inputs, layers.Rescaling(1 / 255)(inputs)
+
+
+def _convolution(x: keras.KerasTensor, filters: int, size: int, strides: int = 1) -> keras.KerasTensor:
+    x = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False)(x)
+    return layers.ReLU()(layers.BatchNormalization()(x))

@@ -1,24 +1,64 @@
-"""The `train` block of params.yaml."""
+"""The `train` block of params.yaml. A key that a chosen option does not use is unknown, so an error."""
 
 import ast
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from stages.common.parameters import Block
 
 
-def model_names() -> list[str]:
-    """The functions of models.py that build a model, found without importing Keras."""
+def model_functions() -> dict[str, set[str]]:
+    """The functions of models.py that build a model and their options, found without importing Keras."""
     module = ast.parse(Path(__file__).with_name("models.py").read_text(encoding="utf-8"))
-    return [node.name for node in module.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    functions = [node for node in module.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    return {node.name: {argument.arg for argument in node.args.kwonlyargs} for node in functions}
 
 
 def known_model(name: str) -> str:
-    if name not in model_names():
-        raise ValueError(f"must be a function of stages/train/models.py: {', '.join(model_names())}")
+    if name not in model_functions():
+        raise ValueError(f"must be a function of stages/train/models.py: {', '.join(model_functions())}")
     return name
+
+
+class Adam(Block):
+    name: Literal["adam"]
+
+
+class AdamW(Block):
+    name: Literal["adamw"]
+    weight_decay: float = Field(ge=0)
+
+
+class Sgd(Block):
+    name: Literal["sgd"]
+    momentum: float = Field(ge=0, lt=1)
+
+
+class Constant(Block):
+    name: Literal["constant"]
+
+
+class Step(Block):
+    name: Literal["step"]
+    every_epochs: int = Field(gt=0)
+    factor: float = Field(gt=0, lt=1)
+
+
+class Cosine(Block):
+    name: Literal["cosine"]
+
+
+class OneCycle(Block):
+    name: Literal["one_cycle"]
+    warmup_fraction: float = Field(gt=0, lt=1)
+
+
+class ReduceOnPlateau(Block):
+    name: Literal["reduce_on_plateau"]
+    patience: int = Field(gt=0)  # epochs
+    factor: float = Field(gt=0, lt=1)
 
 
 class Augmentation(Block):
@@ -26,16 +66,46 @@ class Augmentation(Block):
     shift: float = Field(ge=0, le=14)  # pixels
     scale: float = Field(ge=0, lt=1)  # fraction of the size
     shear: float = Field(ge=0, le=45)  # degrees
+    clean_epochs: int = Field(ge=0)
+
+
+class EarlyStopping(Block):
+    patience: int = Field(gt=0)  # epochs
+
+
+class InitFrom(Block):
+    path: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    frozen_layers: int = Field(ge=0)
 
 
 class Train(Block):
     model: Annotated[str, AfterValidator(known_model)]
+    model_options: dict[str, Any]
     epochs: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
-    warmup_fraction: float = Field(ge=0, lt=1)
+    optimizer: Annotated[Adam | AdamW | Sgd, Field(discriminator="name")]
+    schedule: Annotated[Constant | Step | Cosine | OneCycle | ReduceOnPlateau, Field(discriminator="name")]
+    label_smoothing: float = Field(ge=0, lt=1)
     weight_average: float = Field(ge=0, lt=1)
-    augmentation: Augmentation
+    early_stopping: EarlyStopping | None
+    augmentation: Augmentation | None
+    init_from: InitFrom | None
+    ensemble: int = Field(gt=0, le=100)
+    folds: int = Field(ge=0, le=100)
     precision: Literal["auto", "float32", "bfloat16"]
     threads: int = Field(gt=0, le=256)
     seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def fits_together(self) -> "Train":
+        known = model_functions()[self.model]
+        if unknown := set(self.model_options) - known:
+            options = ", ".join(sorted(known)) or "none"
+            raise ValueError(f"model_options.{min(unknown)} is no option of {self.model}, must be one of: {options}")
+        if self.folds == 1:
+            raise ValueError("folds is 1, must be 0 (no cross-validation) or at least 2")
+        if self.augmentation and self.augmentation.clean_epochs > self.epochs:
+            raise ValueError("augmentation.clean_epochs is more than epochs, must be at most that")
+        return self

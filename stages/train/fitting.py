@@ -1,0 +1,72 @@
+"""From parameters to trained models: one, an ensemble of several, and those of a cross-validation."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from sklearn.metrics import log_loss
+
+from stages.train import training, transfer
+from stages.train.folds import held_out
+from stages.train.params import Train
+
+Build = Callable[[], keras.Model]
+Part = dict[str, np.ndarray]  # `images` (N, 28, 28) and `labels` (N,), uint8; `writers` (N,) where known
+
+
+def fit(build: Build, train: Part, validation: Part, p: Train, precision: str) -> tuple[keras.Model, list[dict]]:
+    """One trained model and its history, from a start that `p.seed` alone decides."""
+    keras.utils.set_random_seed(p.seed)
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    model = build()
+    if p.init_from:
+        transfer.start_from(model, p.init_from)
+    held = (validation["images"], validation["labels"])
+    return model, training.train(model, train["images"], train["labels"], held, p)
+
+
+def fit_members(
+    build: Build, train: Part, validation: Part, p: Train, precision: str
+) -> tuple[list[keras.Model], list[dict]]:
+    """`p.ensemble` models, with seeds from `p.seed` on, and the mean of their histories by epoch."""
+    members, histories = [], []
+    for number in range(p.ensemble):
+        if p.ensemble > 1:
+            print(f"member {number + 1} of {p.ensemble}")
+        member, history = fit(build, train, validation, p.model_copy(update={"seed": p.seed + number}), precision)
+        members.append(member)
+        histories.append(pd.DataFrame(history))
+    return members, pd.concat(histories).groupby("epoch", as_index=False).mean().to_dict("records")
+
+
+def cross_validate(build: Build, train: Part, validation: Part, p: Train, precision: str) -> dict[str, float]:
+    """Mean and standard deviation of the accuracy on each of `p.folds` parts by a model trained on the others.
+
+    The parts are made of the training and validation images together, by writer where writers are
+    known. Empty where no folds are asked for.
+    """
+    if not p.folds:
+        return {}
+    everything = {name: np.concatenate([train[name], validation[name]]) for name in train}
+    accuracies = []
+    for number, held in enumerate(held_out(everything["labels"], everything.get("writers"), p.folds, p.seed)):
+        print(f"fold {number + 1} of {p.folds}")
+        rest = {name: np.delete(values, held, axis=0) for name, values in everything.items()}
+        part = {name: values[held] for name, values in everything.items()}
+        model, _ = fit(build, rest, part, p, precision)
+        accuracies.append(score([model], part)[1])
+    return {
+        "cross_validation_accuracy": float(np.mean(accuracies)),
+        "cross_validation_accuracy_sd": float(np.std(accuracies, ddof=1)),
+    }
+
+
+def score(members: list[keras.Model], part: Part) -> tuple[float, float]:
+    """Loss and accuracy of the mean of the members' probabilities."""
+    answers = [tf.nn.softmax(training.logits(member, part["images"])).numpy() for member in members]
+    probabilities = np.mean(answers, axis=0, dtype=np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    accuracy = float(np.mean(probabilities.argmax(axis=1) == part["labels"]))
+    return log_loss(part["labels"], probabilities, labels=range(probabilities.shape[1])), accuracy

@@ -1,0 +1,12 @@
+"""Cross-validation: how far accuracy depends on who happened to be held out."""
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+
+def held_out(labels: np.ndarray, writers: np.ndarray | None, folds: int, seed: int) -> list[np.ndarray]:
+    """`folds` sorted arrays of indices that part the images; each class keeps its share in each of them,
+    and where `writers` (N,) are known no writer is in two."""
+    kind = StratifiedKFold if writers is None else StratifiedGroupKFold
+    splitter = kind(folds, shuffle=True, random_state=seed % 2**32)
+    return [held for _, held in splitter.split(labels, labels, writers)]

@@ -1,0 +1,48 @@
+"""Starting from another trained model instead of from random weights."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.common.entry import UserError
+from stages.train.params import InitFrom
+
+if TYPE_CHECKING:
+    import keras
+
+
+def check(start: InitFrom) -> None:
+    """Raise `UserError` unless the file is the one that params.yaml means.
+
+    Its checksum stands beside its path, so that DVC, which compares parameters, notices another file.
+    """
+    path = Path(start.path)
+    if not path.is_file():
+        raise UserError(f"params.yaml: train.init_from.path is {start.path!r}, must be a .keras file that exists")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != start.sha256:
+        raise UserError(f"params.yaml: train.init_from.sha256 is not that of {path}, which is {found}")
+
+
+def start_from(model: "keras.Model", start: InitFrom) -> None:
+    """Copy weights into `model`, layer by layer in order, from the one saved at `start.path`, and freeze
+    the first `start.frozen_layers` layers that have weights.
+
+    A layer of another shape, such as the last where the number of classes differs, keeps its random
+    weights. Raises `UserError` where no layer at all fits.
+    """
+    import keras  # takes seconds, and `check` must answer before that
+
+    layers = [layer for layer in model.layers if layer.weights]
+    sources = [layer for layer in keras.models.load_model(start.path).layers if layer.weights]
+    fitting = [(layer, source) for layer, source in zip(layers, sources) if shapes(layer) == shapes(source)]
+    if not fitting:
+        raise UserError(f"params.yaml: train.init_from.path is {start.path!r}, none of whose layers fits train.model")
+    for layer, source in fitting:
+        layer.set_weights(source.get_weights())
+    for layer in layers[: start.frozen_layers]:
+        layer.trainable = False
+
+
+def shapes(layer: "keras.Layer") -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in layer.weights]

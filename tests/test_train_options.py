@@ -1,0 +1,217 @@
+"""What a training run can be asked to do, each shown by what it does to a tiny run."""
+
+import hashlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from stages.common.entry import UserError
+from stages.common.parameters import check
+from stages.train import transfer
+from stages.train.folds import held_out
+from stages.train.params import InitFrom, Train
+
+ROOT = Path(__file__).parent.parent
+PLAIN = {
+    "model": "fnn",
+    "model_options": {"dropout": 0.0},
+    "epochs": 3,
+    "batch_size": 32,
+    "optimizer": {"name": "adam"},
+    "schedule": {"name": "constant"},
+    "weight_average": 0,
+    "augmentation": None,
+    "precision": "float32",
+}
+
+
+@pytest.fixture(scope="module")
+def run(digits):
+    """A function that trains on 400 digits with changes to a plain configuration: parameters, members, history."""
+    from stages.train import environment, fitting, models
+
+    environment.tf.get_logger().setLevel("ERROR")
+    images, labels = digits
+    train = {"images": images[:400], "labels": labels[:400]}
+    validation = {"images": images[-200:], "labels": labels[-200:]}
+    block = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["train"]
+
+    def make(**changes):
+        p = check("train", block | PLAIN | changes, Train)
+        build = partial(getattr(models, p.model), 10, **p.model_options)
+        members, history = fitting.fit_members(build, train, validation, p, p.precision)
+        return p, members, history
+
+    make.build = partial(models.fnn, 10)
+    make.train, make.validation = train, validation
+    return make
+
+
+def weights(model):
+    return np.concatenate([weight.ravel() for weight in model.get_weights()])
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [{"name": "adamw", "weight_decay": 0.5}, {"name": "sgd", "momentum": 0.9}, {"name": "sgd", "momentum": 0}],
+)
+def test_each_optimizer_learns_in_a_way_of_its_own(run, optimizer):
+    _, [adam], _ = run()
+    _, [other], history = run(optimizer=optimizer, learning_rate=0.003 if optimizer["name"] == "adamw" else 0.1)
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert not np.allclose(weights(adam), weights(other), atol=1e-3)
+
+
+def test_weight_decay_keeps_weights_small(run):
+    _, [free], _ = run(optimizer={"name": "adamw", "weight_decay": 0})
+    _, [decayed], _ = run(optimizer={"name": "adamw", "weight_decay": 2})
+    assert np.linalg.norm(weights(decayed)) < 0.9 * np.linalg.norm(weights(free))
+
+
+def test_reduce_on_plateau_lowers_the_rate_once_the_validation_loss_stays(run):
+    schedule = {"name": "reduce_on_plateau", "patience": 1, "factor": 0.5}
+    _, _, history = run(epochs=8, learning_rate=0.1, schedule=schedule)
+    losses, rates = ([row[name] for row in history] for name in ("validation_loss", "learning_rate"))
+    expected, best, rate = [], float("inf"), 0.1
+    for loss in losses:
+        expected.append(rate)
+        rate = rate if loss < best else rate * 0.5
+        best = min(best, loss)
+    assert rates == pytest.approx(expected)
+    assert rates[-1] < 0.1
+
+
+def test_early_stopping_ends_the_training_and_ships_the_best_weights(run):
+    from stages.train import fitting
+
+    p, members, history = run(epochs=60, early_stopping={"patience": 2})
+    accuracies = [row["validation_accuracy"] for row in history]
+    assert len(history) < 60
+    assert accuracies.index(max(accuracies)) == len(history) - 1 - p.early_stopping.patience
+    assert fitting.score(members, run.validation)[1] == pytest.approx(max(accuracies))
+
+
+def test_averaged_weights_are_not_the_last_ones_and_are_what_is_validated(run):
+    from stages.train import fitting
+
+    _, [last], _ = run()
+    _, [averaged], history = run(weight_average=0.9)
+    assert 0 < np.abs(weights(averaged) - weights(last)).max() < 0.5
+    assert fitting.score([averaged], run.validation)[1] == pytest.approx(history[-1]["validation_accuracy"])
+
+
+def test_label_smoothing_makes_the_model_less_sure(run):
+    from stages.train import training
+
+    def confidence(model):
+        answers = training.logits(model, run.train["images"]).astype(np.float64)
+        return np.mean(1 / np.exp(answers - answers.max(axis=1, keepdims=True)).sum(axis=1))
+
+    _, [plain], _ = run(epochs=12)
+    _, [smooth], _ = run(epochs=12, label_smoothing=0.3)
+    assert confidence(smooth) < confidence(plain) - 0.1
+
+
+def test_dropout_makes_training_harder(run):
+    _, _, plain = run()
+    _, _, dropped = run(model_options={"dropout": 0.8})
+    assert dropped[-1]["loss"] > plain[-1]["loss"] + 0.1
+
+
+def test_batch_normalization_adds_its_weights(run):
+    _, [plain], _ = run(model="cnn", model_options={}, epochs=1)
+    _, [normalized], _ = run(model="cnn", model_options={"batch_normalization": True}, epochs=1)
+    assert normalized.count_params() - plain.count_params() == 4 * (32 + 64 + 128)
+
+
+def test_clean_epochs_at_the_end_see_the_images_as_they_are(run):
+    strong = {"rotation": 180, "shift": 8, "scale": 0.5, "shear": 30}
+    _, [never], plain = run(epochs=2)
+    _, [always], clean = run(epochs=2, augmentation=strong | {"clean_epochs": 2})
+    assert weights(always).tolist() == weights(never).tolist()
+    _, _, changed = run(epochs=2, augmentation=strong | {"clean_epochs": 1})
+    assert changed[0]["loss"] > plain[0]["loss"] == clean[0]["loss"]
+
+
+def test_an_ensemble_is_its_seeds_models_averaged_in_one(run):
+    from stages.train import export, training
+
+    _, members, history = run(ensemble=2, epochs=1, seed=7)
+    singles = [run(epochs=1, seed=seed)[1][0] for seed in (7, 8)]
+    for member, single in zip(members, singles):
+        assert weights(member).tolist() == weights(single).tolist()
+    assert len(history) == 1
+    answers = [export.tf.nn.softmax(training.logits(member, run.validation["images"])).numpy() for member in members]
+    shipped = export.shippable(run.build, members, "ensemble")
+    together = shipped(run.validation["images"][..., np.newaxis].astype("float32")).numpy()
+    np.testing.assert_allclose(together, np.mean(answers, axis=0), atol=1e-5)
+
+
+def test_a_start_from_another_model_brings_its_weights_and_keeps_frozen_ones(run, tmp_path):
+    from stages.train import export
+
+    _, members, _ = run(epochs=5)
+    saved = tmp_path / "saved.keras"
+    export.save_keras(export.shippable(run.build, members, "fnn"), saved)
+    start = {"path": str(saved), "sha256": hashlib.sha256(saved.read_bytes()).hexdigest(), "frozen_layers": 1}
+    cold = run(epochs=1)[2]
+    _, [model], warm = run(epochs=1, init_from=start)
+    assert warm[0]["loss"] < cold[0]["loss"] / 2
+    kernels = [[layer.kernel.numpy() for layer in each.layers if layer.weights] for each in (members[0], model)]
+    assert kernels[1][0].tolist() == kernels[0][0].tolist()
+    assert not np.allclose(kernels[1][-1], kernels[0][-1])
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_a_start_that_is_another_file_than_params_says_is_refused(tmp_path, present):
+    file = tmp_path / "start.keras"
+    if present:
+        file.write_bytes(b"something else")
+    start = InitFrom(path=str(file), sha256="0" * 64, frozen_layers=0)
+    expected = "sha256 is not that of .*, which is [0-9a-f]{64}" if present else "must be a .keras file that exists"
+    with pytest.raises(UserError, match=f"params.yaml: train.init_from.*{expected}"):
+        transfer.check(start)
+
+
+def test_folds_keep_each_writer_on_one_side_and_use_every_image_once():
+    generator = np.random.default_rng(0)
+    writers, labels = generator.integers(0, 40, 1000), generator.integers(0, 10, 1000)
+    folds = held_out(labels, writers, folds=4, seed=1)
+    assert sorted(np.concatenate(folds)) == list(range(1000))
+    for fold in folds:
+        assert not set(writers[fold]) & set(np.delete(writers, fold))
+
+
+def test_folds_without_writers_keep_every_class_in_each():
+    folds = held_out(np.repeat([0, 1], [90, 10]), None, folds=5, seed=1)
+    assert [int((fold >= 90).sum()) for fold in folds] == [2] * 5
+
+
+def test_cross_validation_gives_mean_and_standard_deviation(run):
+    from stages.train import fitting
+
+    p = run(folds=3, epochs=2)[0]
+    numbers = fitting.cross_validate(run.build, run.train, run.validation, p, "float32")
+    assert 0.5 < numbers["cross_validation_accuracy"] <= 1
+    assert 0 < numbers["cross_validation_accuracy_sd"] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"optimizer": {"name": "adam", "weight_decay": 1}}, "train.optimizer.weight_decay is unknown"),
+        ({"optimizer": {"name": "adamw"}}, "train.optimizer.weight_decay is missing"),
+        ({"optimizer": {"name": "lion"}}, "train.optimizer.name is 'lion', must be one of 'adam', 'adamw', 'sgd'"),
+        ({"schedule": {}}, "train.schedule.name is missing"),
+        ({"schedule": {"name": "cosine", "factor": 0.5}}, "train.schedule.factor is unknown"),
+        ({"model_options": {"width": 2}}, "train.model_options.width is no option of fnn, must be one of: dropout"),
+        ({"folds": 1}, "train.folds is 1, must be 0"),
+    ],
+)
+def test_a_key_that_the_chosen_option_does_not_use_is_an_error(changes, line):
+    block = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["train"]
+    with pytest.raises(UserError, match=f"params.yaml: {line}"):
+        check("train", block | PLAIN | changes, Train)
