@@ -66,6 +66,66 @@ def test_the_interval_is_wilsons(right, images, low, high):
     assert (numbers["accuracy_low"], numbers["accuracy_high"]) == pytest.approx((low, high), abs=1e-5)
 
 
+def wrong_by_writer(*wrong, images=10):
+    """`writer_interval` of writers of `images` images of class 0 each, so many of them `wrong`."""
+    writers = np.repeat(np.arange(len(wrong)) * 7 + 3, images)
+    predicted = np.concatenate([np.arange(images) < count for count in wrong]).astype(int)
+    order = np.random.default_rng(0).permutation(len(writers))
+    return scores.writer_interval(writers[order], predicted[order], np.zeros(len(writers), np.uint8))
+
+
+def test_with_one_image_a_writer_the_interval_is_close_to_wilsons():
+    # Wilson for 900 of 1,000: 0.87983 to 0.91708.
+    interval = wrong_by_writer(*[1] * 100, *[0] * 900, images=1)
+    assert interval["accuracy_low_writers"] == pytest.approx(0.87983, abs=0.003)
+    assert interval["accuracy_high_writers"] == pytest.approx(0.91708, abs=0.003)
+
+
+def test_writers_who_are_all_right_or_all_wrong_count_as_one_image_each():
+    # 1,000 images of 100 writers, 90 of whom are all right: as uncertain as 90 of 100, Wilson 0.82563 to 0.94477.
+    interval = wrong_by_writer(*[10] * 10, *[0] * 90)
+    assert interval["accuracy_low_writers"] == pytest.approx(0.82563, abs=0.015)
+    assert interval["accuracy_high_writers"] == pytest.approx(0.94477, abs=0.015)
+
+
+def test_mistakes_spread_evenly_over_writers_make_no_wider_interval():
+    # 1,000 images of 100 writers, 1 or 2 wrong of each: the same 85 % from nearly every choice of writers.
+    interval = wrong_by_writer(*[1] * 50, *[2] * 50)
+    assert interval["accuracy_low_writers"] == pytest.approx(0.85 - 1.96 * 0.05 / 100**0.5, abs=0.002)
+    assert interval["accuracy_high_writers"] == pytest.approx(0.85 + 1.96 * 0.05 / 100**0.5, abs=0.002)
+
+
+def test_a_writer_of_many_images_weighs_as_many():
+    # One writer of 900 images all right, 100 of one image all wrong: the accuracy, 0.9, lies within.
+    writers = np.concatenate([np.zeros(900, np.uint16), np.arange(1, 101, dtype=np.uint16)])
+    predicted = (writers > 0).astype(int)
+    interval = scores.writer_interval(writers, predicted, np.zeros(1000, np.uint8))
+    assert interval["accuracy_low_writers"] < 0.9 <= interval["accuracy_high_writers"]
+
+
+def test_a_writers_images_and_mistakes_are_resampled_together():
+    # 50 writers with 1 of 10 wrong, 50 with 9 or 11 of 100: whoever is drawn, about 90 % are right.
+    images = np.array([10] * 50 + [100] * 50)
+    wrong = np.array([1] * 50 + [9, 11] * 25)
+    writers = np.repeat(np.arange(100), images)
+    predicted = np.concatenate([np.arange(count) < mistakes for count, mistakes in zip(images, wrong)]).astype(int)
+    interval = scores.writer_interval(writers, predicted, np.zeros(len(writers), np.uint8))
+    assert 0.896 < interval["accuracy_low_writers"] < 0.9 < interval["accuracy_high_writers"] < 0.904
+
+
+def test_the_interval_over_writers_is_the_same_each_time():
+    generator = np.random.default_rng(0)
+    writers, predicted = generator.integers(0, 200, 5000) ** 2, generator.integers(0, 2, 5000)
+    first, second = (scores.writer_interval(writers, predicted, np.zeros(5000, np.uint8)) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("wrong", [(0, 0, 0), (10, 10), (3, 3, 3), (4,)])
+def test_where_all_writers_fare_the_same_no_interval_is_made_up(wrong):
+    assert wrong_by_writer(*wrong) == {}
+
+
 def test_reliability_bins_have_the_means_of_their_images():
     table = scores.reliability(PROBABILITIES, LABELS, bins=5)
     # Confidences 0.8, 0.6, 0.8, 0.7, 0.8, 0.6; float32 0.6 lies a hair above the edge, 0.8 too.
@@ -177,7 +237,20 @@ def test_the_stage_writes_its_numbers_and_tables(project):
     ]
 
 
+def test_where_writers_are_known_their_interval_is_among_the_numbers(project):
+    stage.main()
+    without = json.loads(Path("metrics/evaluate.json").read_text())
+    writers = np.array([1, 1, 2, 2, 3, 4], np.uint16)
+    np.save("data/prepared/test/writers.npy", writers)
+    stage.main()
+    interval = scores.writer_interval(writers, PREDICTED, LABELS)
+    assert interval["accuracy_low_writers"] < 0.66667 < interval["accuracy_high_writers"]
+    assert json.loads(Path("metrics/evaluate.json").read_text()) == without | interval
+
+
 def test_the_stage_gives_the_same_bytes_twice(project):
+    np.save("data/prepared/test/writers.npy", np.array([1, 1, 2, 2, 3, 4], np.uint16))
+
     def written():
         return {path: path.read_bytes() for name in ("metrics", "data/predictions") for path in Path(name).iterdir()}
 

@@ -194,6 +194,18 @@ def test_page_says_what_was_measured(tmp_path, monkeypatch):
     assert "<h3>datasets</h3>" not in text
 
 
+def test_the_interval_over_writers_is_shown_where_it_is_known(tmp_path, monkeypatch):
+    _, text, card = render(inputs(tmp_path), monkeypatch)
+    assert "whole writers" not in text + card
+    numbers = tmp_path / "metrics/evaluate.json"
+    metrics = json.loads(numbers.read_text()) | {"accuracy_low_writers": 0.12345, "accuracy_high_writers": 0.98765}
+    numbers.write_text(json.dumps(metrics))
+    _, text, card = render(tmp_path, monkeypatch)
+    assert re.search(r"; resampling whole writers:\s12.35% to 98.77%\.", text)
+    assert "; resampling whole writers: 12.35% to 98.77%)." in card
+    assert "| 95% interval, resampling whole writers | 12.35% to 98.77% |" in card
+
+
 def test_same_inputs_same_bytes(tmp_path):
     made = []
     inputs(tmp_path)

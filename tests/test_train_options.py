@@ -65,6 +65,17 @@ def test_each_optimizer_learns_in_a_way_of_its_own(run, optimizer):
     assert not np.allclose(weights(adam), weights(other), atol=1e-3)
 
 
+def test_the_fused_update_is_that_of_keras(run, monkeypatch):
+    import keras
+
+    from stages.train import optimizers
+
+    _, [fused], _ = run(epochs=2, optimizer={"name": "adamw", "weight_decay": 0.1})
+    monkeypatch.setattr(optimizers, "AdamW", keras.optimizers.AdamW)
+    _, [plain], _ = run(epochs=2, optimizer={"name": "adamw", "weight_decay": 0.1})
+    np.testing.assert_allclose(weights(fused), weights(plain), atol=2e-4)
+
+
 def test_weight_decay_keeps_weights_small(run):
     _, [free], _ = run(optimizer={"name": "adamw", "weight_decay": 0})
     _, [decayed], _ = run(optimizer={"name": "adamw", "weight_decay": 2})

@@ -26,6 +26,7 @@ STAGES: dict[str, type[Block]] = {
     "evaluate": Evaluate,
     "report": Report,
 }
+COMPARISON = Path("comparison/params.yaml")
 FOLDER = Path(__file__).parent.parent / "stages"
 DATASET: dict[str, type[Block]] = {"about": About, "source": Source, "expect": Expect}
 
@@ -36,9 +37,11 @@ def main() -> None:
         for stage in STAGES
         for key in unused(stage)
     ]
+    if COMPARISON.exists():
+        problems += compared_mistakes(parameters.load(COMPARISON))
     if problems:
         raise UserError("\n".join(problems))
-    print(f"check: {parameters.FILE} is sound", flush=True)
+    print("check: the parameters are sound", flush=True)
 
 
 def mistakes(values: dict) -> list[str]:
@@ -65,14 +68,24 @@ def mistakes(values: dict) -> list[str]:
     return problems
 
 
-def _refused(values: dict, prefix: str, schemas: dict[str, type[Block]]) -> list[str]:
+def compared_mistakes(values: dict) -> list[str]:
+    """The same for the comparison: a block of training parameters for each model, an accuracy published for some."""
+    models = values.get("models") or {}
+    strangers = [name for name in values.get("published") or {} if name not in models]
+    problems = [
+        f"{COMPARISON}: published.{name} is unknown: misspelt, or no model of the comparison" for name in strangers
+    ]
+    return problems + _refused(models, "models.", dict.fromkeys(models, Train), COMPARISON)
+
+
+def _refused(values: dict, prefix: str, schemas: dict[str, type[Block]], path: Path = parameters.FILE) -> list[str]:
     problems = []
     for name, schema in schemas.items():
         if name not in values:
-            problems.append(f"params.yaml: {prefix}{name} is missing")
+            problems.append(f"{path}: {prefix}{name} is missing")
             continue
         try:
-            parameters.check(prefix + name, values[name], schema)
+            parameters.check(prefix + name, values[name], schema, path)
         except UserError as error:
             problems += str(error).splitlines()
     return problems

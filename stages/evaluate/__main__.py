@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     numbers = scores.summary(probabilities, labels, p.reliability_bins)
     if dataset.get("disputed"):
         numbers["accuracy_undisputed"] = scores.accuracy_without(dataset["disputed"], predicted, labels)
+    if "writers" in test:
+        numbers |= scores.writer_interval(test["writers"], predicted, labels)
     if "series" in test:
         by_series = scores.accuracy_by(test["series"], predicted, labels)
         numbers |= {f"accuracy_series_{name}": value for name, value in by_series.items()}

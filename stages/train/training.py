@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stages.train import optimizers
 from stages.train.augmentation import augment
 from stages.train.params import Train
 
@@ -112,8 +113,8 @@ def make_optimizer(p: Train, steps: int) -> keras.optimizers.Optimizer:
     if p.optimizer.name == "sgd":
         return keras.optimizers.SGD(rate, momentum=p.optimizer.momentum, nesterov=p.optimizer.momentum > 0)
     if p.optimizer.name == "adamw":
-        return keras.optimizers.AdamW(rate, weight_decay=p.optimizer.weight_decay)
-    return keras.optimizers.Adam(rate)
+        return optimizers.AdamW(rate, weight_decay=p.optimizer.weight_decay)
+    return optimizers.Adam(rate)
 
 
 def epoch_function(

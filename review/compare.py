@@ -1,0 +1,174 @@
+"""Compare the scores of two commits, image by image: `python -m review.compare BASE [HEAD]`."""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from scipy.stats import binomtest, t
+
+from review import results
+from review.results import NEEDED, Results
+from stages.common.entry import UserError, run
+
+SIGNIFICANCE = 0.05  # a p below it counts as evidence
+LISTED = 50  # indices shown to people; --json has them all
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same test images."""
+
+    before: Results
+    after: Results
+    fixed: tuple[int, ...]  # indices that only the model before gets wrong
+    broken: tuple[int, ...]  # indices that only the model after gets wrong
+    p_value: float
+    verdict: str  # better, worse, undecided or same
+
+    @property
+    def sentence(self) -> str:
+        counts = f"{len(self.fixed)} image{'' if len(self.fixed) == 1 else 's'} fixed, {len(self.broken)} broken"
+        p = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.2g}"
+        return {
+            "same": f"{counts}: the same images are wrong",
+            "undecided": f"{counts}: no evidence of a difference ({p})",
+            "better": f"{counts}: better, and more than noise ({p})",
+            "worse": f"{counts}: worse, and more than noise ({p})",
+        }[self.verdict]
+
+
+def paired(before: Results, after: Results) -> Comparison:
+    """McNemar's exact test (McNemar 1947; two-sided binomial on the images that exactly one model gets wrong).
+
+    It asks whether these two models differ on images of this kind, and takes the images as independent.
+    Whether training again would repeat the difference is another question: see `seed_noise`. Raises
+    `UserError` where the two were not scored on the same images with the same labels.
+    """
+    names = f"{before.name} and {after.name}"
+    if before.test_data != after.test_data:
+        raise UserError(
+            f"{names} were scored on different test data ({before.test_data[:8]} and {after.test_data[:8]}):"
+            " image by image they cannot be compared"
+        )
+    if before.numbers["images"] != after.numbers["images"]:
+        counts = f"{before.numbers['images']} and {after.numbers['images']}"
+        raise UserError(f"{names} were scored on {counts} images: image by image they cannot be compared")
+    both = before.wrong.keys() & after.wrong.keys()
+    if other := sorted(index for index in both if before.wrong[index] != after.wrong[index]):
+        raise UserError(
+            f"{names} give {len(other)} images different labels, the first is image {other[0]}: they cannot be compared"
+        )
+    fixed = tuple(sorted(before.wrong.keys() - after.wrong.keys()))
+    broken = tuple(sorted(after.wrong.keys() - before.wrong.keys()))
+    if not fixed and not broken:
+        return Comparison(before, after, fixed, broken, 1.0, "same")
+    p_value = float(binomtest(len(fixed), len(fixed) + len(broken)).pvalue)
+    verdict = "better" if len(fixed) > len(broken) else "worse"
+    return Comparison(before, after, fixed, broken, p_value, verdict if p_value < SIGNIFICANCE else "undecided")
+
+
+def seed_noise(noise: Mapping[str, Any]) -> float:
+    """The difference in accuracy that two trainings with different seeds stay below 95 times in 100.
+
+    t · sd · √2: ISO 5725's repeatability limit, with Student's t in place of 1.96 since the standard
+    deviation `accuracy_sd` is itself known from few seeds. Raises `UserError` below two.
+    """
+    count = seeds(noise)
+    if count < 2:
+        raise UserError(f"{results.NOISE}: {count} seed says nothing about noise: it takes two or more")
+    return float(t.ppf(0.975, count - 1)) * noise["accuracy_sd"] * math.sqrt(2)
+
+
+def seeds(noise: Mapping[str, Any]) -> int:
+    return noise["seeds"] if isinstance(noise["seeds"], int) else len(noise["seeds"])
+
+
+def noise_sentence(comparison: Comparison) -> str | None:
+    """The difference beside what the seed alone does; None where the commit after records no such noise."""
+    noise = comparison.after.noise
+    if noise is None:
+        return None
+    points = 100 * (comparison.after.numbers["accuracy"] - comparison.before.numbers["accuracy"])
+    return (
+        f"The default model with {seeds(noise)} seeds: {noise['accuracy_mean']:.2%} on average,"
+        f" {noise['accuracy_low']:.2%} to {noise['accuracy_high']:.2%}. A difference of one run smaller than"
+        f" {100 * seed_noise(noise):.2f} points is within what the seed alone does; this one is {points:+.2f}."
+    )
+
+
+def rows(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """Name, before and after of each number to show."""
+    before, after = comparison.before.numbers, comparison.after.numbers
+    shown = [("accuracy", *(f"{side['accuracy']:.2%}" for side in (before, after)))]
+    for name, suffix in (("95 % interval", ""), ("resampling whole writers", "_writers")):
+        low, high = f"accuracy_low{suffix}", f"accuracy_high{suffix}"
+        texts = [
+            f"{side[low]:.2%} to {side[high]:.2%}" if {low, high} <= side.keys() else "-" for side in (before, after)
+        ]
+        if texts != ["-", "-"]:
+            shown.append((name, *texts))
+    return [*shown, ("mistakes", *(f"{side['mistakes']:,} of {side['images']:,}" for side in (before, after)))]
+
+
+def lists(comparison: Comparison) -> list[str]:
+    """The indices fixed and broken, a line each."""
+    named = {"Fixed": comparison.fixed, "Broken": comparison.broken}
+    more = {name: f" and {len(found) - LISTED:,} more" if len(found) > LISTED else "" for name, found in named.items()}
+    return [f"{name}: {', '.join(map(str, found[:LISTED])) or 'none'}{more[name]}" for name, found in named.items()]
+
+
+def text(comparison: Comparison) -> str:
+    table = [("", comparison.before.name, comparison.after.name), *rows(comparison)]
+    widths = [max(map(len, column)) for column in zip(*table)]
+    aligned = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
+    return "\n".join(filter(None, [comparison.sentence, *aligned, *lists(comparison), noise_sentence(comparison)]))
+
+
+def markdown(comparison: Comparison) -> str:
+    """For a pull request's comment: the sentence, a table, the indices."""
+    names = [name.replace("|", "\\|") for name in (comparison.before.name, comparison.after.name)]
+    table = [f"| | {names[0]} | {names[1]} |", "|:--|--:|--:|", *(f"| {' | '.join(row)} |" for row in rows(comparison))]
+    noise = noise_sentence(comparison)
+    parts = [
+        f"**{comparison.sentence}**",
+        "\n".join(table),
+        "  \n".join(lists(comparison)),
+        *([noise] if noise else []),
+    ]
+    return "\n\n".join([*parts, "McNemar's exact test, image by image, on the same test images."])
+
+
+def as_json(comparison: Comparison) -> str:
+    sides = {"before": comparison.before, "after": comparison.after}
+    optional = ("accuracy_low_writers", "accuracy_high_writers")
+    values: dict[str, Any] = {
+        side: {"revision": r.name} | {key: r.numbers[key] for key in (*NEEDED, *optional) if key in r.numbers}
+        for side, r in sides.items()
+    }
+    values |= {key: getattr(comparison, key) for key in ("fixed", "broken", "p_value", "verdict", "sentence")}
+    noise = comparison.after.noise
+    return json.dumps(values | {"seed_noise": None if noise is None else seed_noise(noise)}, indent=2)
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = argparse.ArgumentParser(prog="python -m review.compare", description=__doc__)
+    options.add_argument("base", metavar="BASE", help="the commit to compare with: a branch, a tag, a hash")
+    options.add_argument("head", metavar="HEAD", nargs="?", help="the commit to judge; without it, the working tree")
+    form = options.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="form", action="store_const", const=as_json, help="for programs")
+    form.add_argument("--markdown", dest="form", action="store_const", const=markdown, help="for a pull request")
+    form.set_defaults(form=text)
+    chosen = options.parse_args(arguments)
+
+    before = results.at(chosen.base)
+    after = results.in_working_tree() if chosen.head is None else results.at(chosen.head)
+    print(chosen.form(paired(before, after)))
+
+
+if __name__ == "__main__":
+    run("compare", partial(main, sys.argv[1:]))

@@ -1,0 +1,140 @@
+"""What a commit says about its model, read from Git alone: DVC's cache is not needed, nor a checkout."""
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.common.entry import UserError
+
+NUMBERS, MISTAKES, LOCK, NOISE = "metrics/evaluate.json", "metrics/mistakes.csv", "dvc.lock", "metrics/noise.json"
+TEST_DATA = "data/prepared/test"
+WORKING_TREE = "the working tree"
+NEEDED = ("accuracy", "accuracy_low", "accuracy_high", "mistakes", "images")
+NEEDED_OF_NOISE = ("accuracy_mean", "accuracy_sd", "accuracy_low", "accuracy_high", "seeds")
+KINDS = {"seeds": int | list}  # how many, or which; all else is a number
+
+
+@dataclass(frozen=True)
+class Results:
+    """The scores of one commit's model, or of the working tree's."""
+
+    name: str  # of the commit, for people
+    numbers: Mapping[str, float]  # metrics/evaluate.json
+    wrong: Mapping[int, int]  # index of each misclassified test image: its true class
+    test_data: str  # the checksum of the test images and labels that were scored
+    noise: Mapping[str, Any] | None = None  # metrics/noise.json, where there is one
+
+
+def at(revision: str) -> Results:
+    """The results in the commit that `revision` names. Raises `UserError` where it or they cannot be read."""
+    commit = resolve(revision)
+    name = commit[:7] if commit.startswith(revision) else f"{revision} ({commit[:7]})"
+    return parse(name, {path: content(commit, path) for path in (NUMBERS, MISTAKES, LOCK, NOISE)})
+
+
+def in_working_tree() -> Results:
+    """The results in the files of the current folder. Raises `UserError` where they cannot be read."""
+    paths = {path: Path(path) for path in (NUMBERS, MISTAKES, LOCK, NOISE)}
+    return parse(WORKING_TREE, {path: file.read_bytes() if file.exists() else None for path, file in paths.items()})
+
+
+def parse(name: str, files: Mapping[str, bytes | None]) -> Results:
+    """The results that `files` (path: content, None where there is none) hold.
+
+    Raises `UserError` where a file or a key is missing, or where numbers and mistakes are not those
+    that dvc.lock records, since then nothing says which data they are about.
+    """
+    for path in (NUMBERS, MISTAKES, LOCK):
+        if files[path] is None:
+            raise UserError(f"{path} is missing in {name}: nothing to compare; run `dvc repro` there and commit it")
+    numbers = _numbers(f"{NUMBERS} in {name}", files[NUMBERS], NEEDED)
+    wrong = _wrong(f"{MISTAKES} in {name}", files[MISTAKES])
+    recorded = _recorded(f"{LOCK} in {name}", files[LOCK])
+    for path in (NUMBERS, MISTAKES):
+        if recorded.get(path) != hashlib.md5(files[path], usedforsecurity=False).hexdigest():
+            raise UserError(f"{path} in {name} is not what {LOCK} records: run `dvc repro` there and commit both")
+    if len(wrong) != numbers["mistakes"]:
+        raise UserError(f"{name}: {numbers['mistakes']} mistakes in {NUMBERS}, {len(wrong)} in {MISTAKES}")
+    noise = None if files[NOISE] is None else _numbers(f"{NOISE} in {name}", files[NOISE], NEEDED_OF_NOISE)
+    return Results(name, numbers, wrong, recorded[TEST_DATA], noise)
+
+
+def _numbers(where: str, text: bytes, needed: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{where}: not valid JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: not a JSON object")
+    if missing := [key for key in needed if not isinstance(values.get(key), KINDS.get(key, int | float))]:
+        raise UserError(f"{where} has no number for {', '.join(missing)}: make it again and commit it")
+    return values
+
+
+def _wrong(where: str, text: bytes) -> dict[int, int]:
+    try:
+        return {int(row["index"]): int(row["label"]) for row in csv.DictReader(text.decode().splitlines())}
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{where}: not a table with whole numbers as index and label") from None
+
+
+def _recorded(where: str, text: bytes) -> dict[str, str]:
+    """Path: checksum of what the evaluate stage read and wrote, by dvc.lock."""
+    try:
+        stage = yaml.safe_load(text)["stages"]["evaluate"]
+        recorded = {entry["path"]: entry["md5"] for entry in [*stage["deps"], *stage["outs"]]}
+    except (yaml.YAMLError, KeyError, TypeError):
+        raise UserError(f"{where}: no record of the evaluate stage that can be read: run `dvc repro` there") from None
+    if TEST_DATA not in recorded:
+        raise UserError(f"{where} does not say which {TEST_DATA} was scored: run `dvc repro` there")
+    return recorded
+
+
+def resolve(revision: str) -> str:
+    """The full hash of the commit that `revision` names.
+
+    Raises `UserError` where there is none, saying whether the repository, its history or only the name is missing.
+    """
+    found = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    if found.returncode == 0:
+        return found.stdout.decode().strip()
+    shallow = _git("rev-parse", "--is-shallow-repository")
+    if b"not a git repository" in shallow.stderr:
+        raise UserError(f"{Path.cwd().name}/ is not in a Git repository: run it in a clone")
+    if shallow.returncode != 0:
+        raise UserError(_last_line(shallow.stderr))
+    if shallow.stdout.strip() == b"true":
+        raise UserError(
+            f"unknown revision {revision}, and this clone is shallow: get the whole history with"
+            " `git fetch --unshallow` (actions/checkout: `fetch-depth: 0`)"
+        )
+    raise UserError(f"unknown revision {revision}: `git log --all` lists the commits, `git fetch` gets newer ones")
+
+
+def content(commit: str, path: str) -> bytes | None:
+    """The bytes of `path`, from the current folder, in `commit`; None where it has no such file."""
+    shown = _git("show", f"{commit}:./{path}")
+    if shown.returncode == 0:
+        return shown.stdout
+    if b"does not exist" in shown.stderr or b"but not in" in shown.stderr:
+        return None
+    raise UserError(f"{path} in {commit[:7]}: {_last_line(shown.stderr)}")
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, env=os.environ | {"LC_ALL": "C"})
+    except FileNotFoundError:
+        raise UserError("Git is not installed, or not on PATH") from None
+
+
+def _last_line(text: bytes) -> str:
+    return (text.decode(errors="replace").strip().splitlines() or ["git failed"])[-1]

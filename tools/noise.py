@@ -1,0 +1,66 @@
+"""`make noise`: what the seed alone does to the accuracy, so that a reader knows what a difference of one run is worth.
+
+Trains and scores the model of params.yaml with the seeds from `train.seed` on, by the stages' own
+code on `data/prepared`, and writes metrics/noise.json. Nothing of the pipeline is touched.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+
+from stages.common import parameters
+from stages.common.entry import UserError, run
+from stages.common.files import write_json
+
+NOISE = Path("metrics/noise.json")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="python -m tools.noise", description=__doc__)
+    options.add_argument("--seeds", type=int, default=5, help="how many trainings, at least 2")
+    count = options.parse_args().seeds
+    if count < 2:
+        raise UserError(f"--seeds is {count}, must be at least 2")
+    if not Path("data/prepared/dataset.json").exists():
+        raise UserError("data/prepared is missing: make it with `dvc repro preprocess`")
+    block = parameters.load()["train"]
+    seeds = range(block["seed"], block["seed"] + count)
+    scores = [scored(block | {"seed": seed}) for seed in seeds]
+    write_json(NOISE, noise(list(seeds), [each["accuracy"] for each in scores]))
+    print(NOISE.read_text(encoding="utf-8"))
+
+
+def scored(block: dict) -> dict[str, float]:
+    """The numbers of metrics/evaluate.json for a training with `block`, by the two stages in a folder of their own."""
+    with TemporaryDirectory() as folder:
+        params = Path(folder) / "params.yaml"
+        params.write_text(yaml.safe_dump({"train": block}), encoding="utf-8")
+        train = ["stages.train", "--params", str(params), "--models", folder, "--metrics", folder]
+        paths = {"--model": "model.tflite", "--numbers": "evaluate.json", "--tables": "", "--predictions": ""}
+        evaluate = ["stages.evaluate", *(part for key, name in paths.items() for part in (key, f"{folder}/{name}"))]
+        for stage in (train, evaluate):
+            if subprocess.run([sys.executable, "-m", *stage]).returncode:
+                raise UserError(f"training with seed {block['seed']} failed: the reason is above")
+        return json.loads((Path(folder) / "evaluate.json").read_text(encoding="utf-8"))
+
+
+def noise(seeds: list[int], accuracies: list[float]) -> dict:
+    """Mean, sample standard deviation and range of the `accuracies`, one a seed."""
+    return {
+        "accuracy_mean": round(statistics.mean(accuracies), 5),
+        "accuracy_sd": round(statistics.stdev(accuracies), 5),
+        "accuracy_low": min(accuracies),
+        "accuracy_high": max(accuracies),
+        "seeds": seeds,
+        "accuracies": accuracies,
+    }
+
+
+if __name__ == "__main__":
+    run("noise", main)
