@@ -1,0 +1,70 @@
+"""Sum up the comparison: every architecture's accuracy against what its author published, size and time."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from comparison.pictures import accuracy_against
+from stages.common import parameters
+from stages.common.entry import run
+from stages.common.files import write_text
+
+FOLDER = Path("comparison")
+
+
+def main() -> None:
+    settings = parameters.load(FOLDER / "params.yaml")
+    table = pd.DataFrame([row(name, settings["published"].get(name)) for name in settings["models"]])
+    table = table.sort_values(["accuracy", "model"], ascending=[False, True])
+
+    write_text(FOLDER / "summary.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_text(FOLDER / "summary.md", markdown(table))
+    write_text(FOLDER / "summary.svg", accuracy_against(table, ["parameters", "training_seconds"]))
+    print(markdown(table))
+
+
+def row(name: str, published: float | None) -> dict[str, str | float | None]:
+    """The summary's row of one model: its test accuracy with Wilson's 95 % interval, whether that is the
+    `published` one less at most two standard errors (true where nothing is published), size and time."""
+    scores = read(FOLDER / "metrics" / f"{name}.json")
+    training = read(FOLDER / "models" / name / "train.json")
+    accuracy = scores["accuracy"]
+    error = (published * (1 - published) / scores["images"]) ** 0.5 if published else 0.0
+    return {
+        "model": name,
+        "accuracy": accuracy,
+        "accuracy_low": scores["accuracy_low"],
+        "accuracy_high": scores["accuracy_high"],
+        "published": published,
+        "reproduced": None if published is None else accuracy >= published - 2 * error,
+        "mistakes": scores["mistakes"],
+        "training_accuracy": training["accuracy"],
+        "validation_accuracy": training["validation_accuracy"],
+        "parameters": training["parameters"],
+        "epochs": training["epochs"],
+        "training_seconds": read(FOLDER / "seconds" / f"{name}.json")["training_seconds"],
+    }
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table for people: percentages, thousands, a dash where nothing was published."""
+    lines = [
+        "| model | test accuracy | 95 % interval | published | parameters | epochs | training |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for _, r in table.iterrows():
+        published = "–" if pd.isna(r.published) else f"{r.published:.2%}{'' if r.reproduced else ' (not reached)'}"
+        lines.append(
+            f"| `{r.model}` | {r.accuracy:.2%} | {r.accuracy_low:.2%} – {r.accuracy_high:.2%} | {published} "
+            f"| {r.parameters:,} | {r.epochs} | {r.training_seconds:.0f} s |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    run("comparison", main)
