@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the virtual environment is made where it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint lock python
+.PHONY: help run compare noise test check lint fresh identical lock python
 
 # Bytecode makes each stage start seconds faster.
 unexport PYTHONDONTWRITEBYTECODE
@@ -11,7 +11,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 run: $(BIN)/.installed ## run the pipeline: data, checks, training, scores, report
 	@python -m tools.launch
@@ -19,11 +19,24 @@ run: $(BIN)/.installed ## run the pipeline: data, checks, training, scores, repo
 test: $(BIN)/.installed-dev ## run the test suite, offline
 	@python -m pytest -n auto
 
+compare: $(BIN)/.installed ## train and score the known architectures side by side (about half an hour on MNIST)
+	@dvc repro comparison/dvc.yaml
+	@cat comparison/summary.md
+
+noise: $(BIN)/.installed ## train the model with SEEDS=5 seeds: what a difference of one run is worth
+	@python -m tools.noise --seeds $(or $(SEEDS),5)
+
 check: $(BIN)/.installed ## check params.yaml: types, ranges, misspelt and unused keys
 	@python -m tools.check
 
 lint: $(BIN)/.installed-dev ## check style
 	@ruff check . && ruff format --check .
+
+fresh: $(BIN)/.installed ## is dvc.lock the lock of this code and these parameters? needs no data
+	@python -m tools.fresh
+
+identical: $(BIN)/.installed ## run the pipeline twice in different surroundings and compare every byte
+	@python -m tools.identical
 
 lock: $(BIN)/.installed-dev ## pin the newest versions that requirements*.in allow
 	@python -m tools.lock

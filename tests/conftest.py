@@ -18,6 +18,10 @@ TOGETHER = {
     "test_train_options.py": "options",
     "test_pipeline.py": "pipeline",
     "test_launch.py": "pipeline",
+    "test_rerun.py": "settled",
+    "test_fresh.py": "settled",
+    "test_declared.py": "declared",
+    "test_identical.py": "identical",
 }
 
 
@@ -99,11 +103,27 @@ class Clone:
         lines = record.read_text().splitlines() if record.exists() else []
         return [json.loads(line)["stage"] for line in lines], output
 
-    def change(self, change):
-        path = self.folder / "params.yaml"
+    def change(self, change, file="params.yaml"):
+        path = self.folder / file
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         change(values)
         path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+    def compare(self, *names):
+        """Let the comparison be of as many small networks, trained for one epoch."""
+        short = {"model": "fnn", "epochs": 1, "batch_size": 32}
+
+        def change(values):
+            models = [values["models"]["fnn"] | short | {"seed": seed} for seed, _ in enumerate(names)]
+            values |= {"models": dict(zip(names, models)), "published": {names[0]: 0.9746}}
+
+        self.change(change, "comparison/params.yaml")
+
+    def commit(self):
+        # The author is named for this commit alone: whoever has just installed Git has no name in it.
+        git = ["git", "-c", "user.name=nobody", "-c", "user.email=nobody@localhost"]
+        self.well(*git, "add", "--all")
+        self.well(*git, "commit", "--quiet", "--message", "all")
 
 
 @pytest.fixture(scope="session")
@@ -128,10 +148,8 @@ def clone(tmp_path_factory, environment):
                 shutil.copy(ROOT / name, folder / name)
         made = Clone(folder, environment)
         made.change(offline_and_short)
-        # The author is named for this commit alone: whoever has just installed Git has no name in it.
-        git = ["git", "-c", "user.name=nobody", "-c", "user.email=nobody@localhost"]
-        for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "all"]):
-            made.well(*git, *command)
+        made.well("git", "init", "--quiet")
+        made.commit()
         return made
 
     return make
@@ -145,3 +163,16 @@ def launched(clone):
     """
     made = clone()
     return made, made.well(sys.executable, "-m", "tools.launch")
+
+
+@pytest.fixture(scope="session")
+def settled(clone):
+    """A clone in which both pipelines have run on the embedded digits, the comparison with two models of one epoch
+    each, and everything is committed. A test that changes something changes it back."""
+    made = clone()
+    made.change(lambda values: values["download"].update(dataset="digits"))
+    made.compare("one", "two")
+    made.dvc("repro")
+    made.dvc("repro", "comparison/dvc.yaml")
+    made.commit()
+    return made

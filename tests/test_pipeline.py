@@ -40,7 +40,7 @@ def test_a_second_run_runs_nothing(pipeline):
     stages, output = pipeline.reproduced()
     assert stages == []
     assert "up to date" in output
-    assert "up to date" in pipeline.dvc("status")
+    assert "up to date" in pipeline.dvc("status", "dvc.yaml")
 
 
 def test_git_sees_the_new_numbers_and_no_stray_file(pipeline):

@@ -1,0 +1,93 @@
+"""What DVC and six processes cost, against one plain script that does the same work in one process.
+
+    python -m benchmarks.pipeline            # the data set and parameters of params.yaml
+
+Works in a copy of the repository in a temporary folder, with an empty cache: set MNIST_MIRROR to an
+absolute path. Prints each stage's time with its imports apart and its peak resident memory, then the time of a
+cold `dvc repro`, of a `dvc repro` after each kind of change, and of one that has nothing to do.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+
+STAGES = ["download", "validate", "preprocess", "train", "evaluate", "report"]
+IMPORTS = {  # what a stage imports late, so that mistakes are told early, counts as its imports all the same
+    "validate": ["stages.validate.suite", "stages.validate.pictures"],
+    "train": ["stages.train.environment", "stages.train.fitting", "stages.train.export"],
+}
+PLAIN = "from stages.{0}.__main__ import main as {0}"
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> None:
+    with TemporaryDirectory() as parent:
+        print(f"{'stage':12} {'time':>8} {'of it imports':>14} {'peak memory':>12}")
+        alone = copy(Path(parent) / "stages")
+        for stage in STAGES:
+            modules = [f"stages.{stage}.__main__", *IMPORTS.get(stage, [])]
+            imports, _ = timed(alone, sys.executable, "-c", f"import {', '.join(modules)}")
+            seconds, memory = timed(alone, sys.executable, "-m", f"stages.{stage}")
+            print(f"{stage:12} {seconds:>6.1f} s {imports:>12.1f} s {memory:>8.0f} MB", flush=True)
+
+        script = "\n".join([*(PLAIN.format(stage) for stage in STAGES), *(f"{stage}()" for stage in STAGES)])
+        plain, _ = timed(copy(Path(parent) / "plain"), sys.executable, "-c", script)
+        folder = copy(Path(parent) / "dvc")
+        cold = repro(folder)
+        print(f"\none plain script     {plain:6.1f} s")
+        print(f"cold dvc repro       {cold:6.1f} s   {cold / plain:.2f} × the script", flush=True)
+        for stage, key, value in (
+            ("report", "gallery_images", 59),
+            ("evaluate", "reliability_bins", 14),
+            ("train", "seed", 12345),
+        ):
+            change(folder, stage, key, value)
+            print(f"after {stage:14} {repro(folder):6.1f} s   ({stage}.{key} changed)", flush=True)
+        status = min(timed(folder, sys.executable, "-m", "dvc", "status", "-q")[0] for _ in range(3))
+        nothing = min(repro(folder) for _ in range(3))
+        print(f"dvc status           {status:6.1f} s")
+        print(f"nothing to do        {nothing:6.1f} s   {nothing / status:.2f} × dvc status")
+
+
+def copy(folder: Path) -> Path:
+    """The repository's present files as a fresh Git repository with an empty DVC cache and no outputs."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True)
+    for name in listed.stdout.decode().splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    subprocess.run(["git", "init", "--quiet", "."], cwd=folder, check=True)
+    return folder
+
+
+def repro(folder: Path) -> float:
+    return timed(folder, sys.executable, "-m", "dvc", "repro", "--quiet")[0]
+
+
+def timed(folder: Path, *command: str) -> tuple[float, float]:
+    """Seconds and peak resident memory in MB of `command`, which must end well; its output is kept back."""
+    start = time.perf_counter()
+    with open(os.devnull, "w") as nowhere:
+        process = subprocess.Popen(command, cwd=folder, stdout=nowhere)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed")
+    return time.perf_counter() - start, usage.ru_maxrss / 1024
+
+
+def change(folder: Path, stage: str, key: str, value: int) -> None:
+    path = folder / "params.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values[stage][key] = value
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

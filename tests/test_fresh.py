@@ -1,0 +1,214 @@
+"""`make fresh`, in clones that have neither data nor cache."""
+
+import json
+import sys
+
+import pytest
+from conftest import Clone
+
+
+@pytest.fixture
+def cloned(settled, environment, tmp_path):
+    """What `git clone` gives of a repository whose pipelines have run."""
+    settled.well("git", "clone", "--quiet", "--no-local", str(settled.folder), str(tmp_path / "clone"))
+    made = Clone(tmp_path / "clone", environment)
+    assert not (made.folder / "data/raw").exists()
+    return made
+
+
+def answer(clone):
+    """The exit code, and the lines that it prints; never a traceback."""
+    ended = clone.python("-m", "tools.fresh")
+    assert "Traceback" not in ended.stderr
+    return ended.returncode, (ended.stdout + ended.stderr).splitlines()
+
+
+def stale(clone, lock="dvc.yaml"):
+    """What it says of stale stages; it must fail and say what to do."""
+    code, lines = answer(clone)
+    assert code == 1
+    assert lines[-1] == f"fresh: run `dvc repro {lock}`, then commit the lock and the metrics"
+    return [line.removeprefix("fresh: ") for line in lines[:-1]]
+
+
+def append(clone, file, text="\n# a comment\n"):
+    with (clone.folder / file).open("a") as content:
+        content.write(text)
+
+
+def replaced(clone, file, old, new):
+    text = (clone.folder / file).read_text()
+    assert old in text
+    (clone.folder / file).write_text(text.replace(old, new))
+
+
+def test_a_clone_is_fresh_without_data_or_cache(cloned):
+    code, lines = answer(cloned)
+    assert code == 0
+    assert lines == ["fresh: dvc.lock and comparison/dvc.lock fit this code and these parameters (11 stages)"]
+    assert cloned.well("git", "status", "--porcelain") == ""
+
+
+def test_where_the_data_are_it_is_fresh_too(settled):
+    assert answer(settled)[0] == 0
+
+
+@pytest.mark.parametrize("file", ["README.md", "params.yaml", "tools/fresh.py", "comparison/params.yaml"])
+def test_a_comment_outside_the_stages_leaves_it_fresh(cloned, file):
+    append(cloned, file)
+    assert answer(cloned)[0] == 0
+
+
+def test_what_dvc_ignores_leaves_it_fresh(cloned):
+    (cloned.folder / "stages/train/__pycache__").mkdir(exist_ok=True)
+    append(cloned, "stages/train/__pycache__/models.pyc")
+    assert answer(cloned)[0] == 0
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_changed_code_is_stale_committed_or_not(cloned, committed):
+    append(cloned, "stages/report/page.py")
+    if committed:
+        cloned.commit()
+    assert stale(cloned) == ["report is stale: stages/report changed"]
+
+
+def test_a_new_file_beside_the_code_is_stale(cloned):
+    append(cloned, "stages/report/new.py")
+    assert stale(cloned) == ["report is stale: stages/report changed"]
+
+
+def test_code_of_both_pipelines_names_the_stages_of_both(cloned):
+    append(cloned, "stages/evaluate/scores.py")
+    assert stale(cloned, "comparison/dvc.yaml and dvc.yaml") == [
+        "evaluate is stale: stages/evaluate changed",
+        "comparison/dvc.yaml:evaluate@one is stale: stages/evaluate changed",
+        "comparison/dvc.yaml:evaluate@two is stale: stages/evaluate changed",
+    ]
+
+
+def test_changed_parameters_are_stale_and_told_with_both_values(cloned):
+    cloned.change(lambda values: values["preprocess"].update(seed=7))
+    cloned.change(lambda values: values["datasets"]["digits"]["expect"].update(image_size=9))
+    assert stale(cloned) == [
+        "validate is stale: params.yaml datasets.digits.expect.image_size is 9, locked 8",
+        "preprocess is stale: params.yaml preprocess.seed is 7, locked 20",
+        "report is stale: params.yaml preprocess.seed is 7, locked 20",
+    ]
+
+
+def test_parameters_that_came_or_went_are_stale(cloned):
+    cloned.change(lambda values: values["report"].pop("gallery_images"))
+    cloned.change(lambda values: values["report"].update(images=60))
+    assert stale(cloned) == [
+        "report is stale: params.yaml report.gallery_images is missing; params.yaml report.images is not in the lock"
+    ]
+
+
+def test_another_data_set_is_stale(cloned):
+    cloned.change(lambda values: values["download"].update(dataset="mnist"))
+    (download, validate, *_) = stale(cloned)
+    assert "params.yaml download.dataset is 'mnist', locked 'digits'" in download
+    assert "params.yaml datasets.mnist.source is not in the lock" in download
+    assert validate == "validate is stale: params.yaml datasets.mnist.expect is not in the lock"
+
+
+@pytest.mark.parametrize("file", ["metrics/evaluate.json", "metrics/mistakes.csv"])
+def test_an_edited_metrics_file_is_stale(cloned, file):
+    append(cloned, file, "\n")
+    assert stale(cloned) == [f"evaluate is stale: {file} changed"]
+
+
+def test_a_missing_metrics_file_is_stale(cloned):
+    (cloned.folder / "metrics/train.json").unlink()
+    assert "train is stale: metrics/train.json is missing" in stale(cloned)
+
+
+def test_a_changed_command_and_a_new_dependency_are_stale(cloned):
+    replaced(cloned, "dvc.yaml", "cmd: python -m stages.report", "cmd: python -B -m stages.report")
+    replaced(cloned, "dvc.yaml", "      - stages/preprocess\n", "      - stages/preprocess\n      - README.md\n")
+    assert stale(cloned) == [
+        "preprocess is stale: README.md is not in the lock",
+        "report is stale: its command in dvc.yaml changed",
+    ]
+
+
+def test_a_stage_that_has_never_run_is_stale(cloned):
+    cloned.change(lambda values: values["stages"].update(more={"cmd": "true", "deps": ["README.md"]}), "dvc.yaml")
+    assert stale(cloned) == ["more is stale: it is not in the lock"]
+
+
+@pytest.mark.parametrize(
+    "stage, kind, path, reported",
+    [
+        (
+            "download",
+            "outs",
+            "data/raw",
+            "validate is stale: data/raw is not what the lock says the stage before wrote",
+        ),
+        ("train", "deps", "stages/train", "train is stale: stages/train changed"),
+        ("evaluate", "deps", "models/model.tflite", "evaluate is stale: models/model.tflite is not what the lock says"),
+        ("evaluate", "outs", "metrics/evaluate.json", "evaluate is stale: metrics/evaluate.json changed"),
+    ],
+)
+def test_a_lock_that_was_tampered_with_is_stale(cloned, stage, kind, path, reported):
+    def swap(lock):
+        (entry,) = [entry for entry in lock["stages"][stage][kind] if entry["path"] == path]
+        entry["md5"] = ("0" if entry["md5"][0] != "0" else "1") + entry["md5"][1:]
+
+    cloned.change(swap, "dvc.lock")
+    assert any(line.startswith(reported) for line in stale(cloned))
+
+
+def test_a_comparison_whose_lock_misses_a_model_is_stale(cloned):
+    cloned.change(lambda lock: lock["stages"].pop("train@two"), "comparison/dvc.lock")
+    assert "comparison/dvc.yaml:train@two is stale: it is not in the lock" in stale(cloned, "comparison/dvc.yaml")
+
+
+def test_the_sum_of_the_models_in_the_lock_is_checked(cloned):
+    def grow(lock):
+        next(out for out in lock["stages"]["train@two"]["outs"] if out["path"].endswith("models/two"))["size"] += 1
+
+    cloned.change(grow, "comparison/dvc.lock")
+    summary = (
+        "comparison/dvc.yaml:summary is stale: comparison/models is not what the lock says the stages before wrote"
+    )
+    assert summary in stale(cloned, "comparison/dvc.yaml")
+
+
+def test_without_a_comparison_lock_only_the_pipeline_counts(cloned):
+    (cloned.folder / "comparison/dvc.lock").unlink()
+    append(cloned, "comparison/pictures.py")
+    assert answer(cloned) == (0, ["fresh: dvc.lock fit this code and these parameters (6 stages)"])
+
+
+@pytest.mark.parametrize(
+    "file, content",
+    [
+        ("dvc.lock", None),
+        ("dvc.lock", "stages: [\n"),
+        ("dvc.lock", "<<<<<<< HEAD\nschema: '2.0'\n"),
+        ("dvc.lock", json.dumps({"schema": "2.0", "stages": {"train": 3}})),
+        ("dvc.lock", ""),
+        ("dvc.yaml", "stages: 3\n"),
+        ("dvc.yaml", None),
+        ("params.yaml", None),
+        ("params.yaml", "train: [\n"),
+        ("params.yaml", "download: {dataset: nowhere}\n"),
+        ("comparison/params.yaml", "models: {}\n"),
+    ],
+)
+def test_broken_files_fail_in_words(cloned, file, content):
+    path = cloned.folder / file
+    path.unlink() if content is None else path.write_text(content)
+    code, lines = answer(cloned)
+    assert code == 1
+    assert lines[0].startswith("fresh: ")
+
+
+def test_outside_a_repository_it_fails_in_words(environment, tmp_path):
+    ended = Clone(tmp_path, environment).python("-m", "tools.fresh", PYTHONPATH=str(sys.modules["conftest"].ROOT))
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("fresh: ")
+    assert len(ended.stderr.splitlines()) == 1

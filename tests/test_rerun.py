@@ -1,0 +1,240 @@
+"""What a change reruns: exactly the stages that the graph says, in DVC's own words, on the embedded digits."""
+
+import os
+from contextlib import contextmanager
+
+import pytest
+import yaml
+from dvc.repo import Repo
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of a package that DVC uses
+PIPELINE = ["download", "validate", "preprocess", "train", "evaluate", "report"]
+OUTPUTS = {
+    "download": ["data/raw/dataset.json", "data/raw/t10k-labels-idx1-ubyte"],
+    "validate": ["metrics/validate.json", "reports/data/index.html"],
+    "preprocess": [
+        "data/prepared/dataset.json",
+        "data/prepared/train/images.npy",
+        "data/prepared/validation/labels.npy",
+        "data/prepared/test/images.npy",
+    ],
+    "train": [
+        "models/model.keras",
+        "models/model.tflite",
+        "models/training.json",
+        "metrics/train.json",
+        "metrics/history.csv",
+    ],
+    "evaluate": [
+        "data/predictions/test.csv",
+        "metrics/evaluate.json",
+        "metrics/mistakes.csv",
+        "metrics/classes.csv",
+        "metrics/roc.csv",
+        "metrics/reliability.csv",
+    ],
+    "report": ["reports/index.html", "reports/model_card.md"],
+}
+
+
+def from_on(stage):
+    """`stage` and all behind it: each stage but the last has the next one behind it."""
+    return PIPELINE[PIPELINE.index(stage) :] if stage else []
+
+
+@pytest.fixture
+def would_run(settled, monkeypatch):
+    """What DVC would run in the pipeline or the comparison now, if every stage that runs writes something new."""
+    for name in ("HOME", "DVC_SITE_CACHE_DIR", "GIT_CONFIG_NOSYSTEM"):
+        monkeypatch.setenv(name, settled.environment[name])
+    monkeypatch.chdir(settled.folder)
+
+    def ask(file="dvc.yaml"):
+        with Repo() as repo:
+            stages = repo.reproduce(file, dry=True, force_downstream=True, run_cache=False)
+            return [stage.name for stage in stages]
+
+    return ask
+
+
+@contextmanager
+def touched(folder, file, content=None):
+    """`file` with `content`, or with a line more, or there at all; afterwards as it was."""
+    path = folder / file
+    before = path.read_bytes() if path.exists() else None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((before or b"") + b"\n# a comment\n" if content is None else content.encode())
+        yield
+    finally:
+        path.unlink() if before is None else path.write_bytes(before)
+
+
+def edited(folder, file, *keys, value):
+    """The YAML `file` as text, with `value` at `keys`; a key that wasn't there is added."""
+    values = yaml.safe_load((folder / file).read_text(encoding="utf-8"))
+    place = values
+    for key in keys[:-1]:
+        place = place[key]
+    assert place.get(keys[-1]) != value
+    place[keys[-1]] = value
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+def test_without_a_change_nothing_reruns(would_run):
+    assert would_run() == []
+    assert would_run("comparison/dvc.yaml") == []
+
+
+@pytest.mark.parametrize(
+    "keys, value, first",
+    [
+        (["download", "attempts"], 7, "download"),
+        (["datasets", "digits", "about", "title"], "Other", "download"),
+        (["datasets", "digits", "source", "mirrors"], ["/elsewhere"], "download"),
+        (["datasets", "digits", "expect", "border_intensity"], 130, "validate"),
+        (["validate", "sample_images"], 3, "validate"),
+        (["preprocess", "seed"], 99, "preprocess"),
+        (["train", "epochs"], 9, "train"),
+        (["train", "optimizer", "name"], "adamw", "train"),
+        (["evaluate", "reliability_bins"], 9, "evaluate"),
+        (["report", "gallery_images"], 9, "report"),
+        (["datasets", "mnist", "about", "title"], "Other", None),
+        (["datasets", "mnist", "source", "mirrors"], [], None),
+        (["datasets", "mnist", "expect", "image_size"], 29, None),
+        (["datasets", "kmnist"], {}, None),
+        (["datasets", "words"], {}, None),
+    ],
+    ids=lambda value: ".".join(value) if isinstance(value, list) else None,
+)
+def test_a_parameter_reruns_its_stage_and_what_follows(settled, would_run, keys, value, first):
+    with touched(settled.folder, "params.yaml", edited(settled.folder, "params.yaml", *keys, value=value)):
+        assert would_run() == from_on(first)
+
+
+@pytest.mark.parametrize(
+    "file, first",
+    [
+        ("stages/common/files.py", "download"),
+        ("stages/common/new.py", "download"),
+        *((f"stages/{stage}/__main__.py", stage) for stage in PIPELINE),
+        *((f"stages/{stage}/params.py", stage) for stage in PIPELINE),
+        ("stages/validate/page.html.j2", "validate"),
+        ("stages/report/page.html.j2", "report"),
+        ("stages/train/new.py", "train"),
+        ("stages/train/__pycache__/models.cpython-311.pyc", None),
+        ("stages/train/.models.py.swp", None),
+        ("params.yaml", None),
+        ("tools/fresh.py", None),
+        ("tests/conftest.py", None),
+        ("README.md", None),
+        ("Makefile", None),
+        ("comparison/__main__.py", None),
+        ("comparison/params.yaml", None),
+    ],
+)
+def test_a_line_more_in_a_file_reruns_the_stage_whose_code_it_is_and_what_follows(settled, would_run, file, first):
+    with touched(settled.folder, file):
+        assert would_run() == from_on(first)
+
+
+def test_a_change_of_the_common_code_reruns_every_stage_whatever_those_before_it_write(settled, would_run):
+    with touched(settled.folder, "stages/common/entry.py"), Repo() as repo:
+        changed = repo.status(["dvc.yaml"]) | repo.status(["comparison/dvc.yaml"])
+    models = [f"comparison/dvc.yaml:{stage}@{model}" for stage in ("train", "evaluate") for model in ("one", "two")]
+    assert changed.keys() == {*PIPELINE, *models, "comparison/dvc.yaml:summary"}
+
+
+@pytest.mark.parametrize("stage, file", [(stage, file) for stage, files in OUTPUTS.items() for file in files])
+def test_a_damaged_output_reruns_the_stage_that_writes_it_and_what_follows(settled, would_run, stage, file):
+    with touched(settled.folder, file):
+        assert would_run() == from_on(stage)
+
+
+def test_a_missing_output_reruns_the_stage_that_writes_it_and_what_follows(settled, would_run):
+    path = settled.folder / "models/model.tflite"
+    path.rename(path.with_name("away"))
+    try:
+        assert would_run() == from_on("train")
+    finally:
+        path.with_name("away").rename(path)
+
+
+def test_every_output_of_the_pipeline_is_in_this_table(settled):
+    declared = yaml.safe_load((settled.folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    for name, stage in declared.items():
+        entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
+        paths = [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+        missing = [path for path in paths if not any(f"{file}/".startswith(f"{path}/") for file in OUTPUTS[name])]
+        assert missing == []
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_another_command_reruns_its_stage_and_what_follows(settled, would_run, stage):
+    text = edited(settled.folder, "dvc.yaml", "stages", stage, "cmd", value=f"python -B -m stages.{stage}")
+    with touched(settled.folder, "dvc.yaml", text):
+        assert would_run() == from_on(stage)
+
+
+@pytest.mark.parametrize("keys", [("stages", "train", "desc"), ("artifacts",), ("plots",)])
+def test_words_and_plots_of_dvc_yaml_rerun_nothing(settled, would_run, keys):
+    value = "Other words" if keys[-1] == "desc" else {} if keys[-1] == "artifacts" else []
+    with touched(settled.folder, "dvc.yaml", edited(settled.folder, "dvc.yaml", *keys, value=value)):
+        assert would_run() == []
+
+
+@pytest.mark.parametrize(
+    "file, keys, value, expected",
+    [
+        ("comparison/params.yaml", ["models", "one", "epochs"], 2, ["train@one", "evaluate@one", "summary"]),
+        ("comparison/params.yaml", ["models", "two", "seed"], 9, ["train@two", "evaluate@two", "summary"]),
+        ("comparison/params.yaml", ["published", "two"], 0.9, ["summary"]),
+        ("comparison/params.yaml", ["settings", "as_published", "epochs"], 99, []),
+        ("params.yaml", ["train", "epochs"], 9, []),
+        ("params.yaml", ["report", "gallery_images"], 9, []),
+    ],
+)
+def test_a_parameter_of_the_comparison_reruns_its_model_alone(settled, would_run, file, keys, value, expected):
+    with touched(settled.folder, file, edited(settled.folder, file, *keys, value=value)):
+        assert sorted(would_run("comparison/dvc.yaml")) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    "file, expected",
+    [
+        ("stages/train/models.py", {"train@one", "train@two", "evaluate@one", "evaluate@two", "summary"}),
+        ("stages/evaluate/scores.py", {"evaluate@one", "evaluate@two", "summary"}),
+        ("comparison/pictures.py", {"summary"}),
+        ("comparison/models/two/model.tflite", {"train@two", "evaluate@two", "summary"}),
+        ("comparison/metrics/one.json", {"evaluate@one", "summary"}),
+        ("stages/report/page.py", set()),
+    ],
+)
+def test_a_file_of_the_comparison_reruns_what_uses_it(settled, would_run, file, expected):
+    with touched(settled.folder, file):
+        assert set(would_run("comparison/dvc.yaml")) == expected
+
+
+def test_a_comment_in_a_stage_reruns_that_stage_and_stops_where_its_outputs_are_the_same(settled, would_run):
+    with touched(settled.folder, "stages/evaluate/scores.py"):
+        assert would_run() == ["evaluate", "report"]
+        stages, output = settled.reproduced()
+    assert stages == ["evaluate"]
+    assert "Stage 'report' didn't change, skipping" in output
+    assert settled.reproduced()[0] == []  # back again: the first run's outputs come from the cache
+    settled.well("git", "restore", "dvc.lock")
+
+
+def test_another_parameter_of_the_scores_really_reruns_them_and_the_report(settled, would_run):
+    text = edited(settled.folder, "params.yaml", "evaluate", "reliability_bins", value=9)
+    with touched(settled.folder, "params.yaml", text):
+        assert settled.reproduced()[0] == ["evaluate", "report"]
+    assert settled.reproduced()[0] == []
+    assert settled.well("git", "status", "--porcelain") == ""
+
+
+def test_after_all_these_changes_everything_is_as_it_was(settled, would_run):
+    assert would_run() == []
+    assert would_run("comparison/dvc.yaml") == []
+    assert settled.well("git", "status", "--porcelain") == ""
+    assert os.environ["HOME"] == settled.environment["HOME"]

@@ -1,0 +1,157 @@
+"""`make identical`: run the pipeline twice, everything around it different, and compare every byte that it writes.
+
+The runs differ in path, home, user, time zone, locale, hash seed, file permissions, width of the terminal and the order
+in which folders are listed. Both are made in copies of the working tree, with what params.yaml says.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from stages.common.entry import UserError, run
+from tools import declared
+
+# Python imports a module of this name when it starts, so this reaches DVC and every stage.
+SITECUSTOMIZE = """
+import os
+
+BACKWARDS = os.environ["LIST_FOLDERS"] == "backwards"
+listdir, scandir = os.listdir, os.scandir
+
+
+class Scan:
+    def __init__(self, folder):
+        with scandir(folder) as entries:
+            self.entries = iter(sorted(entries, key=lambda entry: entry.name, reverse=BACKWARDS))
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self.entries)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        self.entries = iter(())
+
+
+os.listdir = lambda folder=".": sorted(listdir(folder), reverse=BACKWARDS)
+os.scandir = lambda folder=".": Scan(folder)
+"""
+RUNS = {
+    "first": {
+        "umask": 0o022,
+        "TZ": "UTC",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "USER": "ada",
+        "LOGNAME": "ada",
+        "HOSTNAME": "here",
+        "COLUMNS": "200",
+        "PYTHONHASHSEED": "0",
+        "LIST_FOLDERS": "forwards",
+    },
+    "another place/second": {
+        "umask": 0o077,
+        "TZ": "Pacific/Kiritimati",
+        "LANG": "C",
+        "LC_ALL": "C",
+        "USER": "grace",
+        "LOGNAME": "grace",
+        "HOSTNAME": "elsewhere",
+        "COLUMNS": "40",
+        "PYTHONHASHSEED": "4242",
+        "LIST_FOLDERS": "backwards",
+    },
+}
+
+
+def main() -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "site").mkdir()
+        (folder / "site/sitecustomize.py").write_text(SITECUSTOMIZE)
+        copies = [folder / path / "repository" for path in RUNS]
+        for copy, settings in zip(copies, RUNS.values()):
+            copy_repository(copy)
+            print(f"identical: running the pipeline, folders listed {settings['LIST_FOLDERS']}", flush=True)
+            reproduce(copy, folder / "site", dict(settings))
+        outputs = ["dvc.lock", *(path for stage in declared.stages() for path in stage.outputs)]
+        unlike = [line for path in outputs for line in differences(copies[0], copies[1], path)]
+        for path in outputs:
+            print(f"  {path}: {described(copies[0] / path)}")
+    if unlike:
+        raise UserError("\nidentical: ".join(["the two runs differ", *unlike]))
+    print("identical: all of these are the same, byte for byte")
+
+
+def copy_repository(to: Path) -> None:
+    """The working tree without what Git ignores, as a repository of its own: it shares no cache."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "-co", "--exclude-standard"], capture_output=True, text=True, check=True
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if Path(name).exists():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(name, to / name)
+    (to / "dvc.lock").unlink(missing_ok=True)  # else a stage whose outputs stand in Git would look done
+    subprocess.run(["git", "init", "--quiet"], cwd=to, check=True)
+
+
+def reproduce(folder: Path, site: Path, settings: dict) -> None:
+    umask = settings.pop("umask")
+    home = folder.parent / "home"
+    home.mkdir(mode=0o700)
+    surroundings = {"HOME": str(home), "DVC_SITE_CACHE_DIR": str(home / "dvc"), "PYTHONPATH": str(site)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro", "--no-run-cache"],
+        cwd=folder,
+        env=os.environ | surroundings | settings,
+        umask=umask,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    if ended.returncode:
+        raise UserError(f"the pipeline stopped\n{ended.stderr.strip()}")
+
+
+def differences(first: Path, second: Path, path: str) -> list[str]:
+    """The files of the output `path`, a file or a folder, that only one run wrote or that are not the same."""
+    one, other = files(first / path), files(second / path)
+    unlike = [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
+    return [f"{(Path(path) / name).as_posix()}: {hint(one.get(name), other.get(name))}" for name in unlike]
+
+
+def hint(one: bytes | None, other: bytes | None) -> str:
+    if one is None or other is None:
+        return f"only the {'second' if one is None else 'first'} run wrote it"
+    place = next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+    return f"{len(one):,} and {len(other):,} bytes, different from byte {place:,} on"
+
+
+def files(path: Path) -> dict[str, bytes]:
+    """Relative name and content of each file; of a file itself, under an empty name."""
+    if not path.is_dir():
+        return {"": path.read_bytes()} if path.exists() else {}
+    return {item.relative_to(path).as_posix(): item.read_bytes() for item in sorted(path.rglob("*")) if item.is_file()}
+
+
+def described(path: Path) -> str:
+    found = files(path)
+    total = hashlib.sha256(b"".join(name.encode() + b"\0" + content for name, content in sorted(found.items())))
+    size = sum(map(len, found.values()))
+    return f"{len(found)} {'file' if len(found) == 1 else 'files'}, {size:,} bytes, SHA-256 {total.hexdigest()[:16]}"
+
+
+if __name__ == "__main__":
+    run("identical", main)
