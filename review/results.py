@@ -30,7 +30,7 @@ class Results:
     numbers: Mapping[str, float]  # metrics/evaluate.json
     wrong: Mapping[int, int]  # index of each misclassified test image: its true class
     test_data: str  # the checksum of the test images and labels that were scored
-    noise: Mapping[str, Any] | None = None  # metrics/noise.json, where there is one
+    noise: Mapping[str, Any] | None = None  # metrics/noise.json, where there is one of these test images
 
 
 def at(revision: str) -> Results:
@@ -57,14 +57,16 @@ def parse(name: str, files: Mapping[str, bytes | None]) -> Results:
             raise UserError(f"{path} is missing in {name}: nothing to compare; run `dvc repro` there and commit it")
     numbers = _numbers(f"{NUMBERS} in {name}", files[NUMBERS], NEEDED)
     wrong = _wrong(f"{MISTAKES} in {name}", files[MISTAKES])
-    recorded = _recorded(f"{LOCK} in {name}", files[LOCK])
+    sums = recorded(f"{LOCK} in {name}", files[LOCK])
     for path in (NUMBERS, MISTAKES):
-        if recorded.get(path) != hashlib.md5(files[path], usedforsecurity=False).hexdigest():
+        if sums.get(path) != hashlib.md5(files[path], usedforsecurity=False).hexdigest():
             raise UserError(f"{path} in {name} is not what {LOCK} records: run `dvc repro` there and commit both")
     if len(wrong) != numbers["mistakes"]:
         raise UserError(f"{name}: {numbers['mistakes']} mistakes in {NUMBERS}, {len(wrong)} in {MISTAKES}")
     noise = None if files[NOISE] is None else _numbers(f"{NOISE} in {name}", files[NOISE], NEEDED_OF_NOISE)
-    return Results(name, numbers, wrong, recorded[TEST_DATA], noise)
+    if noise and noise.get("test_data", sums[TEST_DATA]) != sums[TEST_DATA]:
+        noise = None  # it was measured on other test images and says nothing of these
+    return Results(name, numbers, wrong, sums[TEST_DATA], noise)
 
 
 def _numbers(where: str, text: bytes, needed: tuple[str, ...]) -> dict[str, Any]:
@@ -86,16 +88,16 @@ def _wrong(where: str, text: bytes) -> dict[int, int]:
         raise UserError(f"{where}: not a table with whole numbers as index and label") from None
 
 
-def _recorded(where: str, text: bytes) -> dict[str, str]:
+def recorded(where: str, text: bytes) -> dict[str, str]:
     """Path: checksum of what the evaluate stage read and wrote, by dvc.lock."""
     try:
         stage = yaml.safe_load(text)["stages"]["evaluate"]
-        recorded = {entry["path"]: entry["md5"] for entry in [*stage["deps"], *stage["outs"]]}
+        sums = {entry["path"]: entry["md5"] for entry in [*stage["deps"], *stage["outs"]]}
     except (yaml.YAMLError, KeyError, TypeError):
         raise UserError(f"{where}: no record of the evaluate stage that can be read: run `dvc repro` there") from None
-    if TEST_DATA not in recorded:
+    if TEST_DATA not in sums:
         raise UserError(f"{where} does not say which {TEST_DATA} was scored: run `dvc repro` there")
-    return recorded
+    return sums
 
 
 def resolve(revision: str) -> str:

@@ -20,6 +20,7 @@ TOGETHER = {
     "test_launch.py": "pipeline",
     "test_rerun.py": "settled",
     "test_fresh.py": "settled",
+    "test_noise.py": "settled",
     "test_declared.py": "declared",
     "test_identical.py": "identical",
 }

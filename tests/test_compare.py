@@ -139,6 +139,14 @@ def test_noise_of_the_seed_is_the_repeatability_limit_of_few_seeds():
         seed_noise(NOISE | {"seeds": [4]})
 
 
+@pytest.mark.parametrize(("measured_on", "quoted"), [("f00d", True), ("beef", False)])
+def test_noise_of_other_test_images_is_not_quoted(repository, measured_on, quoted):
+    repository.score([1, 2])
+    repository.lock()
+    repository.write(results.NOISE, json.dumps(NOISE | {"test_data": measured_on}))
+    assert (results.in_working_tree().noise is not None) == quoted
+
+
 def test_the_difference_is_told_beside_the_noise_of_the_seed():
     sentence = noise_sentence(paired(scored({1, 2, 3}), scored({9}, noise=NOISE)))
     assert "with 5 seeds: 90.00% on average, 89.80% to 90.20%" in sentence

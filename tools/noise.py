@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
+from review import results
 from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.common.files import write_json
@@ -29,10 +30,14 @@ def main() -> None:
         raise UserError(f"--seeds is {count}, must be at least 2")
     if not Path("data/prepared/dataset.json").exists():
         raise UserError("data/prepared is missing: make it with `dvc repro preprocess`")
+    lock = Path(results.LOCK)
+    if not lock.exists():
+        raise UserError(f"{lock} is missing: `dvc repro` first, so that it is known which images are scored")
+    test_data = results.recorded(str(lock), lock.read_bytes())[results.TEST_DATA]
     block = parameters.load()["train"]
     seeds = range(block["seed"], block["seed"] + count)
     scores = [scored(block | {"seed": seed}) for seed in seeds]
-    write_json(NOISE, noise(list(seeds), [each["accuracy"] for each in scores]))
+    write_json(NOISE, noise(list(seeds), [each["accuracy"] for each in scores]) | {"test_data": test_data})
     print(NOISE.read_text(encoding="utf-8"))
 
 

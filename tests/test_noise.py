@@ -1,0 +1,37 @@
+"""What `make noise` records of the seed alone, and that it asks for what it needs."""
+
+import json
+import sys
+
+import pytest
+
+from stages.common.entry import UserError
+from tools import noise
+
+
+def test_mean_sample_standard_deviation_and_range():
+    found = noise.noise([1, 2, 3], [0.99, 0.98, 0.97])
+    assert (found["accuracy_mean"], found["accuracy_sd"]) == (0.98, 0.01)
+    assert (found["accuracy_low"], found["accuracy_high"], found["seeds"]) == (0.97, 0.99, [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"), [(["--seeds", "1"], "--seeds is 1, must be at least 2"), ([], "data/prepared is missing")]
+)
+def test_what_it_cannot_do_it_says(tmp_path, monkeypatch, arguments, line):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["noise", *arguments])
+    with pytest.raises(UserError, match=line):
+        noise.main()
+
+
+def test_each_seed_is_trained_and_scored_by_the_stages(settled):
+    path = settled.folder / noise.NOISE
+    before = path.read_bytes()
+    settled.well(sys.executable, "-m", "tools.noise", "--seeds", "2")
+    found = json.loads(path.read_text())
+    path.write_bytes(before)
+    scored = json.loads((settled.folder / "metrics/evaluate.json").read_text())
+    assert found["accuracies"][0] == scored["accuracy"]
+    assert found["accuracies"][1] != found["accuracies"][0]
+    assert settled.well("git", "status", "--porcelain", "--", "metrics") == ""
