@@ -321,7 +321,8 @@ def test_all_four_files_arrive_verified_with_their_description(project, start_mi
     stage.main()
     assert sorted(path.name for path in raw.iterdir()) == sorted([*IDX_FILES, "dataset.json"])
     description = json.loads((raw / "dataset.json").read_text())
-    assert list(description) == ["name", "title", "classes", "licence", "citation", "homepage", "files", "writers"]
+    about = ["title", "classes", "licence", "citation", "homepage", "disputed"]
+    assert list(description) == ["name", *about, "files", "writers"]
     assert (description["name"], description["classes"], description["writers"]) == ("tiny", ["no", "yes"], False)
     assert description["files"] == {name: sha256(tiny_contents()[name])[7:] for name in sorted(IDX_FILES)}
     assert [path.name for path in Path("data").iterdir()] == ["raw"]
