@@ -100,11 +100,11 @@ def ours(p: Train) -> dict[str, float]:
 
 def stock(p: Train) -> dict[str, float]:
     """The same model, batch size and epochs by `compile` and `fit` on float32 arrays, the rest as Keras has it."""
-    from stages.train import models
+    from stages.train import environment, models
     from stages.train.__main__ import read
-    from stages.train.environment import keras, silence
 
-    with silence():
+    keras = environment.keras
+    with environment.silence():
         keras.utils.set_random_seed(p.seed)
         model = getattr(models, p.model)(10)
     arrays = [
