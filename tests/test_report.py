@@ -302,3 +302,10 @@ def test_png_is_the_image():
 def test_names_beyond_the_font_get_an_index():
     assert pictures.labels(FASHION) == FASHION
     assert pictures.labels(KANA)[0] == "0 お"
+
+
+@pytest.mark.parametrize(("right", "low", "high"), [(0, 0.0, 0.0037), (1010, 0.9962, 1.0), (505, 0.4692, 0.5308)])
+def test_the_interval_of_a_perfect_class_ends_at_one(right, low, high):
+    found = tables.wilson(right, 1010)
+    assert found == pytest.approx((low, high), abs=1e-4)
+    assert (found[0] == 0, found[1] == 1) == (right == 0, right == 1010)

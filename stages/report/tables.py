@@ -18,7 +18,8 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     share = right / total
     centre = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5 / (1 + z * z / total)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At the ends the formula gives exactly 0 and 1, its floats do not.
+    return 0.0 if right == 0 else centre - half, 1.0 if right == total else centre + half
 
 
 def class_rows(scores: list[dict[str, str]], matrix: np.ndarray, names: list[str]) -> list[dict[str, Any]]:
