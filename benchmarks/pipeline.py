@@ -16,13 +16,14 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
+from tools.identical import copy_repository
+
 STAGES = ["download", "validate", "preprocess", "train", "evaluate", "report"]
 IMPORTS = {  # what a stage imports late, so that mistakes are told early, counts as its imports all the same
     "validate": ["stages.validate.suite", "stages.validate.pictures"],
     "train": ["stages.train.environment", "stages.train.fitting", "stages.train.export"],
 }
 PLAIN = "from stages.{0}.__main__ import main as {0}"
-ROOT = Path(__file__).parent.parent
 
 
 def main() -> None:
@@ -55,14 +56,7 @@ def main() -> None:
 
 
 def copy(folder: Path) -> Path:
-    """The repository's present files as a fresh Git repository with an empty DVC cache and no outputs."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True)
-    for name in listed.stdout.decode().splitlines():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((ROOT / name).read_bytes())
-    (folder / "dvc.lock").unlink(missing_ok=True)
-    subprocess.run(["git", "init", "--quiet", "."], cwd=folder, check=True)
+    copy_repository(folder)
     return folder
 
 
