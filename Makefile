@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the virtual environment is made where it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help run compare noise test check lint fresh identical lock python
+.PHONY: help run test reproduce review rehearse history push resolve compare noise transfer check lint fresh identical lock python
 
 # Bytecode makes each stage start seconds faster.
 unexport PYTHONDONTWRITEBYTECODE
@@ -9,6 +9,12 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
+
+REVIEW := reports/review
+# The shell expands BASE and OVERRIDE, not make: in continuous integration they may be a stranger's words.
+BASE_OR_MAIN = $${BASE:-$$(git rev-parse --quiet --verify origin/main > /dev/null && echo origin/main || echo main)}
+JUDGE = python -m review "$(BASE_OR_MAIN)" --override "$$OVERRIDE" \
+	$$([ ! -f $(REVIEW)/seconds.jsonl ] || echo --seconds $(REVIEW)/seconds.jsonl)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -19,12 +25,37 @@ run: $(BIN)/.installed ## run the pipeline: data, checks, training, scores, repo
 test: $(BIN)/.installed-dev ## run the test suite, offline
 	@python -m pytest -n auto
 
+reproduce: $(BIN)/.installed ## run what changed as continuous integration does: without a choice of data
+	@mkdir -p $(REVIEW) && rm -f $(REVIEW)/seconds.jsonl
+	@pull=; if [ -n "$$(dvc config core.remote)" ]; then dvc status --cloud dvc.yaml > /dev/null && pull=--pull || \
+		echo "The remote cannot be read: going on without it" >&2; fi; \
+	STAGE_SECONDS=$(REVIEW)/seconds.jsonl dvc repro $$pull dvc.yaml
+
+review: $(BIN)/.installed ## judge the working tree against BASE=origin/main; the page is in reports/review
+	@mkdir -p $(REVIEW)
+	@$(JUDGE) --output $(REVIEW)/review.md --html $(REVIEW)/index.html
+
+rehearse: $(BIN)/.installed ## print the comment that a pull request of the working tree would get
+	@$(JUDGE)
+
+history: $(BIN)/.installed ## the numbers of every commit of BRANCH=main that changed them
+	@python -m review.history --branch "$${BRANCH:-main}"
+
+push: $(BIN)/.installed ## upload the cache and every run in it to the remote, if there is one
+	@python -m tools.share
+
+resolve: $(BIN)/.installed ## settle a merge conflict in dvc.lock and metrics/
+	@python -m tools.resolve
+
 compare: $(BIN)/.installed ## train and score the known architectures side by side (about half an hour on MNIST)
 	@dvc repro comparison/dvc.yaml
 	@cat comparison/summary.md
 
-noise: $(BIN)/.installed ## train the model with SEEDS=5 seeds: what a difference of one run is worth
-	@python -m tools.noise --seeds $(or $(SEEDS),5)
+noise: $(BIN)/.installed ## train with SEEDS=5 seeds (MODEL=… of the comparison): what a difference of one run is worth
+	@python -m tools.noise --seeds $(or $(SEEDS),5) $(if $(MODEL),--model $(MODEL))
+
+transfer: $(BIN)/.installed ## score the trained model on the test images of another data set: DATASET=digits
+	@python -m tools.transfer "$(or $(DATASET),digits)"
 
 check: $(BIN)/.installed ## check params.yaml: types, ranges, misspelt and unused keys
 	@python -m tools.check

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,14 +37,17 @@ class Results:
 def at(revision: str) -> Results:
     """The results in the commit that `revision` names. Raises `UserError` where it or they cannot be read."""
     commit = resolve(revision)
-    name = commit[:7] if commit.startswith(revision) else f"{revision} ({commit[:7]})"
-    return parse(name, {path: content(commit, path) for path in (NUMBERS, MISTAKES, LOCK, NOISE)})
+    return parse(named(revision, commit), {path: content(commit, path) for path in (NUMBERS, MISTAKES, LOCK, NOISE)})
 
 
 def in_working_tree() -> Results:
     """The results in the files of the current folder. Raises `UserError` where they cannot be read."""
-    paths = {path: Path(path) for path in (NUMBERS, MISTAKES, LOCK, NOISE)}
-    return parse(WORKING_TREE, {path: file.read_bytes() if file.exists() else None for path, file in paths.items()})
+    return parse(WORKING_TREE, {path: on_disk(path) for path in (NUMBERS, MISTAKES, LOCK, NOISE)})
+
+
+def on_disk(path: str) -> bytes | None:
+    """The bytes of `path`, from the current folder; None where there is no such file."""
+    return Path(path).read_bytes() if Path(path).is_file() else None
 
 
 def parse(name: str, files: Mapping[str, bytes | None]) -> Results:
@@ -70,21 +74,36 @@ def parse(name: str, files: Mapping[str, bytes | None]) -> Results:
 
 
 def _numbers(where: str, text: bytes, needed: tuple[str, ...]) -> dict[str, Any]:
+    values = json_object(where, text)
+    if missing := [key for key in needed if not _is_a(values.get(key), KINDS.get(key, int | float))]:
+        raise UserError(f"{where} has no number for {', '.join(missing)}: make it again and commit it")
+    return values
+
+
+def json_object(where: str, text: bytes) -> dict[str, Any]:
+    """The JSON object in `text`. Raises `UserError` that begins with `where` if there is none."""
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not valid JSON ({error})") from None
     if not isinstance(values, dict):
         raise UserError(f"{where}: not a JSON object")
-    if missing := [key for key in needed if not isinstance(values.get(key), KINDS.get(key, int | float))]:
-        raise UserError(f"{where} has no number for {', '.join(missing)}: make it again and commit it")
     return values
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is one to reckon with: neither a truth value nor NaN nor infinite, all of which JSON may hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    return is_number(value) if kind == int | float else isinstance(value, kind)
 
 
 def _wrong(where: str, text: bytes) -> dict[int, int]:
     try:
         return {int(row["index"]): int(row["label"]) for row in csv.DictReader(text.decode().splitlines())}
-    except (KeyError, TypeError, ValueError):
+    except (csv.Error, KeyError, TypeError, ValueError):
         raise UserError(f"{where}: not a table with whole numbers as index and label") from None
 
 
@@ -92,8 +111,8 @@ def recorded(where: str, text: bytes) -> dict[str, str]:
     """Path: checksum of what the evaluate stage read and wrote, by dvc.lock."""
     try:
         stage = yaml.safe_load(text)["stages"]["evaluate"]
-        sums = {entry["path"]: entry["md5"] for entry in [*stage["deps"], *stage["outs"]]}
-    except (yaml.YAMLError, KeyError, TypeError):
+        sums = {entry["path"]: str(entry["md5"]) for entry in [*stage["deps"], *stage["outs"]]}
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError):
         raise UserError(f"{where}: no record of the evaluate stage that can be read: run `dvc repro` there") from None
     if TEST_DATA not in sums:
         raise UserError(f"{where} does not say which {TEST_DATA} was scored: run `dvc repro` there")
@@ -119,6 +138,28 @@ def resolve(revision: str) -> str:
             " `git fetch --unshallow` (actions/checkout: `fetch-depth: 0`)"
         )
     raise UserError(f"unknown revision {revision}: `git log --all` lists the commits, `git fetch` gets newer ones")
+
+
+def named(revision: str, commit: str) -> str:
+    """What people call `commit`, which `revision` names: `main (1234567)`."""
+    return commit[:7] if commit.startswith(revision) else f"{revision} ({commit[:7]})"
+
+
+def merge_base(base: str, head: str) -> str:
+    """The full hash of the commit at which `head` left `base`; both are revisions.
+
+    Raises `UserError` where one of them is unknown, or where they have no commit in common.
+    """
+    found = _git("merge-base", resolve(base), resolve(head))
+    if found.returncode == 0:
+        return found.stdout.decode().strip()
+    shallow = _git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
+    cure = (
+        "this clone is shallow, get the whole history with `git fetch --unshallow` (actions/checkout: `fetch-depth: 0`)"
+        if shallow
+        else "they are not branches of one history"
+    )
+    raise UserError(f"{base} and {head} have no commit in common: {cure}")
 
 
 def content(commit: str, path: str) -> bytes | None:

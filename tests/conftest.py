@@ -21,8 +21,11 @@ TOGETHER = {
     "test_rerun.py": "settled",
     "test_fresh.py": "settled",
     "test_noise.py": "settled",
+    "test_share.py": "settled",
+    "test_resolve.py": "settled",
     "test_declared.py": "declared",
     "test_identical.py": "identical",
+    "test_rehearse.py": "rehearse",
 }
 
 

@@ -25,6 +25,19 @@ def test_what_it_cannot_do_it_says(tmp_path, monkeypatch, arguments, line):
         noise.main()
 
 
+def test_a_model_of_the_comparison_is_taken_from_there():
+    assert noise.compared("tiny")["model"] == "tiny"
+    with pytest.raises(UserError, match="--model is huge, must be one of comparison/params.yaml: .*tiny"):
+        noise.compared("huge")
+
+
+def test_ensembles_of_different_seeds_share_no_member():
+    starts = noise.seeds_apart({"seed": 3, "ensemble": 4}, 3)
+    members = [start + member for start in starts for member in range(4)]
+    assert starts[0] == 3
+    assert len(set(members)) == 12
+
+
 def test_each_seed_is_trained_and_scored_by_the_stages(settled):
     path = settled.folder / noise.NOISE
     before = path.read_bytes()

@@ -1,7 +1,8 @@
 """`make noise`: what the seed alone does to the accuracy, so that a reader knows what a difference of one run is worth.
 
 Trains and scores the model of params.yaml with the seeds from `train.seed` on, by the stages' own
-code on `data/prepared`, and writes metrics/noise.json. Nothing of the pipeline is touched.
+code on `data/prepared`, and writes metrics/noise.json. Nothing of the pipeline is touched. With
+`--model`, a model of comparison/params.yaml in its place, and comparison/noise/MODEL.json.
 """
 
 import argparse
@@ -20,12 +21,15 @@ from stages.common.entry import UserError, run
 from stages.common.files import write_json
 
 NOISE = Path("metrics/noise.json")
+COMPARISON = Path("comparison/params.yaml")
 
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m tools.noise", description=__doc__)
     options.add_argument("--seeds", type=int, default=5, help="how many trainings, at least 2")
-    count = options.parse_args().seeds
+    options.add_argument("--model", help="one of comparison/params.yaml in place of the pipeline's own")
+    chosen = options.parse_args()
+    count = chosen.seeds
     if count < 2:
         raise UserError(f"--seeds is {count}, must be at least 2")
     if not Path("data/prepared/dataset.json").exists():
@@ -34,11 +38,26 @@ def main() -> None:
     if not lock.exists():
         raise UserError(f"{lock} is missing: `dvc repro` first, so that it is known which images are scored")
     test_data = results.recorded(str(lock), lock.read_bytes())[results.TEST_DATA]
-    block = parameters.load()["train"]
-    seeds = range(block["seed"], block["seed"] + count)
+    block, output = parameters.load()["train"], NOISE
+    if chosen.model:
+        block, output = compared(chosen.model), Path("comparison/noise") / f"{chosen.model}.json"
+    seeds = seeds_apart(block, count)
     scores = [scored(block | {"seed": seed}) for seed in seeds]
-    write_json(NOISE, noise(list(seeds), [each["accuracy"] for each in scores]) | {"test_data": test_data})
-    print(NOISE.read_text(encoding="utf-8"))
+    write_json(output, noise(seeds, [each["accuracy"] for each in scores]) | {"test_data": test_data})
+    print(output.read_text(encoding="utf-8"))
+
+
+def compared(model: str) -> dict:
+    """The block of `model` in comparison/params.yaml. Raises `UserError` where it has none."""
+    blocks = parameters.load(COMPARISON)["models"]
+    if model not in blocks:
+        raise UserError(f"--model is {model}, must be one of {COMPARISON}: {', '.join(blocks)}")
+    return blocks[model]
+
+
+def seeds_apart(block: dict, count: int) -> list[int]:
+    """`count` seeds from that of `block` on, of which no two ensembles share a member."""
+    return [block["seed"] + number * block["ensemble"] for number in range(count)]
 
 
 def scored(block: dict) -> dict[str, float]:

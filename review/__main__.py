@@ -1,0 +1,153 @@
+"""Review a pull request: what it changes, and whether it passes the gate. `python -m review BASE [HEAD]`.
+
+Writes one page as Markdown. The exit code is the verdict: 0 pass, 1 fail.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from review import gallery, gate, page, render, results, snapshot
+from review.compare import Comparison, paired
+from review.escape import clean
+from review.page import Section, Verdict
+from review.results import NOISE
+from review.snapshot import Read, Snapshot
+from stages.common.entry import UserError, run
+from stages.common.files import write_text
+
+PICTURES = 12  # digits shown, at most
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read both sides, judge, write the page; a `UserError` with the verdict where it is to fail."""
+    chosen = options().parse_args(arguments)
+    seconds = None if chosen.seconds is None else page.seconds(text_of(chosen.seconds))
+    override = (chosen.override or "").strip() or None
+
+    try:
+        verdict, about, sections = reviewed(chosen.base, chosen.head, seconds, override)
+    except UserError as error:
+        verdict, about, sections = Verdict((str(error),), override, ""), [], []
+
+    markdown = render.markdown(verdict, about, sections)
+    if chosen.html:
+        write_text(chosen.html, render.html(verdict, about, sections))
+    if chosen.output:
+        write_text(chosen.output, markdown)
+    else:
+        sys.stdout.buffer.write(markdown.encode())
+    if not verdict.passed:
+        raise UserError(f"fail: {clean(verdict.sentence)}")
+
+
+def options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m review", description=__doc__)
+    parser.add_argument("base", metavar="BASE", help="what the pull request is to be merged into: a branch, a hash")
+    parser.add_argument("head", metavar="HEAD", nargs="?", help="the commit to judge; without it, the working tree")
+    parser.add_argument("--seconds", type=Path, metavar="FILE", help="what STAGE_SECONDS collected in `dvc repro`")
+    parser.add_argument("--override", metavar="REASON", help="pass all the same, and say why; empty: no override")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the page there, not to standard output")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write it as HTML too, with the digits as pictures")
+    return parser
+
+
+def reviewed(
+    base: str, head: str | None, seconds: Mapping[str, float] | None, override: str | None
+) -> tuple[Verdict, list[str], list[Section]]:
+    """The verdict, what was compared, and the page's sections. Raises `UserError` where there is no such head."""
+    after_name, after_read = side(head)
+    failures: list[str] = []
+    try:
+        left = results.merge_base(base, head or "HEAD")
+        before_name, before_read = left[:7], partial(results.content, left)
+        base_name = results.named(base, results.resolve(base))
+        about = [f"Compared with {left[:7]}, the merge base of {base_name} and {after_name}."]
+    except UserError as error:
+        failures.append(f"there is no base: {error}")
+        before_name, before_read = "the base", snapshot.EMPTY.read
+        about = [f"Judged: {after_name}."]
+
+    gates = before_read(gate.PATH), after_read(gate.PATH)
+    judging, wrong, notes = gate.choose((before_name, gates[0]), (after_name, gates[1]))
+    files = judging.metrics.keys() if judging else ()
+    after = snapshot.take(after_name, after_read, files)
+    before = snapshot.EMPTY if failures else snapshot.take(before_name, before_read, files)
+
+    comparable, comparison, unlike, more = compared(before, after)
+    judgements = gate.judge(judging, before.metrics, after.metrics, comparable, comparison) if judging else []
+    failures += [*wrong, *after.problems, *unlike, *(failure for one in judgements for failure in one.failures)]
+    verdict = Verdict(tuple(failures), override, page.holds(judgements, comparable))
+
+    sections = [
+        page.failures(verdict),
+        page.notes([*notes, *more]),
+        page.gate_change(*gates),
+        page.gated_metrics(judgements, after),
+        *(mistakes(comparison, before, after) if comparison else []),
+        page.parameters(before, after),
+        page.stages(before, after, seconds),
+        page.other_metrics(before, after, judgements),
+        page.classes(before, after),
+        page.curves(before, after),
+    ]
+    return verdict, about, sections
+
+
+def side(revision: str | None) -> tuple[str, Read]:
+    """The name of a revision, or of the working tree, and what reads its files."""
+    if revision is None:
+        return results.WORKING_TREE, results.on_disk
+    commit = results.resolve(revision)
+    return results.named(revision, commit), partial(results.content, commit)
+
+
+def compared(before: Snapshot, after: Snapshot) -> tuple[bool, Comparison | None, list[str], list[str]]:
+    """Whether the numbers of both sides can be compared, their mistakes image by image, failures and notes."""
+    old, new = before.results, after.results
+    if old is None or new is None:
+        return False, None, [], ["Nothing could be compared with the base: limits alone count.", *before.problems]
+    if old.test_data != new.test_data:
+        change = f"the test data changed ({old.test_data[:8]} to {new.test_data[:8]})"
+        return False, None, [f"{change}: the numbers before and after cannot be compared"], [*before.problems]
+    notes = [*before.problems]
+    if old.noise and before.read(NOISE) != after.read(NOISE):
+        notes.append(f"This pull request changes {NOISE}: the noise that the base records is what counts.")
+    try:
+        return True, paired(old, replace(new, noise=old.noise or new.noise)), [], notes
+    except UserError as error:
+        return True, None, [], [*notes, str(error)]
+
+
+def mistakes(comparison: Comparison, before: Snapshot, after: Snapshot) -> list[Section]:
+    """The images fixed and broken: the test, and pictures where the test images are here."""
+    section = page.mistakes(comparison)
+    if not comparison.broken and not comparison.fixed:
+        return [section]
+    try:
+        images = gallery.load(comparison.after.test_data)
+    except UserError as error:
+        return [replace(section, lines=(*section.lines, str(error)))]
+    number = max(PICTURES // 2, PICTURES - len(comparison.fixed))
+    broken = comparison.broken[:number]
+    fixed = comparison.fixed[: PICTURES - len(broken)]
+    shown = (
+        gallery.digits(indices, wrong.wrong, page.predictions(made_by), after.classes, images)
+        for indices, wrong, made_by in (
+            (broken, comparison.after, after),
+            (fixed, comparison.before, before),
+        )
+    )
+    return [section, page.pictures(*shown, comparison)]
+
+
+def text_of(path: Path) -> str:
+    """The text of a file; empty where there is none, for a run without a stage leaves none."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
+if __name__ == "__main__":
+    run("review", partial(main, sys.argv[1:]))

@@ -1,0 +1,187 @@
+"""Post the review page on its pull request: `python -m review.comment FILE`, in the one job that may write comments.
+
+The code of the pull request wrote the page, so here the page is a stranger's text. It chooses nothing: the
+pull request is the one whose head GitHub says was run. It calls nobody, and nothing beside FILE is read. This
+job installs nothing, so only the standard library is imported.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from http.client import HTTPException
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+from stages.common.entry import UserError, run
+
+MARKER = "<!-- digits-review -->"  # the last line of the page: by it the comment is found again
+BOT = "github-actions[bot]"  # the author, at GitHub, of what the token of a workflow writes
+LIMIT = 65_536  # characters of a comment, at GitHub
+TOO_LONG = f"the page is too long for a comment, which has at most {LIMIT:,} characters: it is not posted"
+AT_SIGN = re.compile("@|&(?:#0*64|#[xX]0*40|commat);?")  # the character and its names in HTML
+PAUSES = (1, 4)  # seconds before the second and the third attempt
+PER_PAGE = 100
+
+Call = Callable[..., Any]
+
+
+class Unavailable(UserError):
+    """GitHub did not answer, or said that the fault is its own: worth another attempt."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = argparse.ArgumentParser(prog="python -m review.comment", description=__doc__)
+    options.add_argument("page", metavar="FILE", type=Path, help="the page, in Markdown")
+    path = options.parse_args(arguments).page
+
+    api = os.environ.get("GITHUB_API_URL", "https://api.github.com")
+    call = partial(request, f"{api}/repos/{setting('GITHUB_REPOSITORY')}", setting("GITHUB_TOKEN"))
+    workflow_run = event(Path(setting("GITHUB_EVENT_PATH")))
+    if (page := read(path)) is None:
+        print(f"{path} is not there: the run ended before its review, so nothing is posted")
+        return
+    text = body(page, workflow_run)
+    for pause in (*PAUSES, None):
+        try:
+            print(post(call, workflow_run, text))
+            return
+        except Unavailable:
+            if pause is None:
+                raise
+            time.sleep(pause)
+
+
+def setting(name: str) -> str:
+    if not (value := os.environ.get(name, "").strip()):
+        raise UserError(f"{name} is not set: this runs in .github/workflows/comment.yml, which sets it")
+    return value
+
+
+def event(path: Path) -> Mapping[str, Any]:
+    """The `workflow_run` of the event that started this job; GitHub wrote it, so it can be trusted."""
+    workflow_run = json.loads(path.read_text(encoding="utf-8")).get("workflow_run")
+    if workflow_run is None:
+        raise UserError(f"{path} is not the event of a finished workflow: this runs in .github/workflows/comment.yml")
+    return workflow_run
+
+
+def read(path: Path) -> str | None:
+    """The page; None where there is none. Raises `UserError` for a link, a giant or what is not UTF-8."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # a link could name a file with the token in it
+        raise UserError(f"{path} is not a plain file: it is not read")
+    if not path.exists():
+        return None
+    if path.stat().st_size > 4 * LIMIT:  # a character has at most 4 bytes
+        raise UserError(TOO_LONG)
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 at byte {error.start:,}: it is not posted") from None
+
+
+def body(page: str, workflow_run: Mapping[str, Any]) -> str:
+    """The comment: whose words these are, the page without a live mention, the marker.
+
+    A zero-width space after each @ keeps GitHub from seeing a name; in code and tables the text looks as it did.
+    """
+    source = f"*Written by the code of {workflow_run['head_sha'][:7]} in [this run]({workflow_run['html_url']}).*"
+    text = AT_SIGN.sub("@\u200b", page)
+    whole = "\n\n".join([source, text] if MARKER in text else [source, text, MARKER])
+    if len(whole) > LIMIT:
+        raise UserError(TOO_LONG)
+    return whole
+
+
+def post(call: Call, workflow_run: Mapping[str, Any], text: str) -> str:
+    """Write the comment, over our earlier one if there is one; a sentence about what was done.
+
+    An attempt looks for the earlier comment anew: the one before may have written it and lost the answer.
+    """
+    number = pull_request(call, workflow_run)
+    if number is None:
+        commit = workflow_run["head_sha"][:7]
+        return f"no open pull request has {commit} as its head: closed, or moved on, so nothing is posted"
+    comments = listed(call, f"/issues/{number}/comments")
+    if earlier := next((comment["id"] for comment in comments if is_ours(comment)), None):
+        call("PATCH", f"/issues/comments/{earlier}", {"body": text})
+        return f"the comment on pull request {number} is brought up to date"
+    call("POST", f"/issues/{number}/comments", {"body": text})
+    return f"the comment on pull request {number} is written"
+
+
+def pull_request(call: Call, workflow_run: Mapping[str, Any]) -> int | None:
+    """The number of the open pull request whose head was run; None where there is none any more."""
+    head = workflow_run["head_repository"]
+    if head is None:  # the fork is deleted
+        return None
+    query = urlencode(
+        {"state": "open", "head": f"{head['owner']['login']}:{workflow_run['head_branch']}", "per_page": PER_PAGE}
+    )
+    found = [
+        pull["number"]
+        for pull in call("GET", f"/pulls?{query}")
+        if pull["head"]["sha"] == workflow_run["head_sha"] and (pull["head"]["repo"] or {}).get("id") == head["id"]
+    ]
+    if len(found) > 1:
+        names = " and ".join(f"#{number}" for number in sorted(found))
+        raise UserError(f"pull requests {names} have the same head: which of them was reviewed is not known; close one")
+    return found[0] if found else None
+
+
+def listed(call: Call, path: str) -> Iterator[dict[str, Any]]:
+    for number in count(1):
+        page = call("GET", f"{path}?{urlencode({'per_page': PER_PAGE, 'page': number})}")
+        yield from page
+        if len(page) < PER_PAGE:
+            return
+
+
+def is_ours(comment: Mapping[str, Any]) -> bool:
+    """Whether the bot wrote it: anybody can quote the marker."""
+    return (comment["user"] or {}).get("login") == BOT and MARKER in (comment["body"] or "")
+
+
+def request(repository: str, token: str, method: str, path: str, values: Mapping[str, Any] | None = None) -> Any:
+    """What GitHub answers to `method` on `path` below the `repository`'s URL. Raises `UserError`, in one line."""
+    headers = {
+        "Accept": "application/vnd.github+json",
+        "Authorization": f"Bearer {token}",
+        "Content-Type": "application/json",
+        "User-Agent": "digits-review",
+        "X-GitHub-Api-Version": "2022-11-28",
+    }
+    content = None if values is None else json.dumps(values).encode()
+    try:
+        with urlopen(Request(repository + path, content, headers, method=method), timeout=30) as answer:
+            return json.load(answer)
+    except HTTPError as error:
+        raise refusal(error, f"{method} {path.partition('?')[0]}") from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise Unavailable(f"GitHub does not answer ({error}): run this job again later") from None
+
+
+def refusal(error: HTTPError, what: str) -> UserError:
+    """The HTTP error as one line: what was asked, what the answer means, what to do."""
+    if error.code >= 500:
+        return Unavailable(f"GitHub fails with {error.code} at {what}: run this job again later")
+    if error.code == 429 or error.headers.get("retry-after") or error.headers.get("x-ratelimit-remaining") == "0":
+        return UserError(f"GitHub's rate limit is used up ({error.code} at {what}): run this job again in an hour")
+    remedies = {
+        401: "the token is not accepted: GITHUB_TOKEN must be this job's own",
+        403: "the token may not do this: the job needs `pull-requests: write`, in a repository that is not archived",
+        404: "there is no such thing, or not for this token: the job needs `pull-requests: write`",
+    }
+    return UserError(f"GitHub answers {error.code} at {what}: {remedies.get(error.code, error.reason)}")
+
+
+if __name__ == "__main__":
+    run("comment", partial(main, sys.argv[1:]))

@@ -1,0 +1,57 @@
+"""Text of strangers, written so that it reads as it is and does nothing else.
+
+What a review shows comes from the files under review: names of parameters, their values, messages about them.
+"""
+
+import re
+from string import punctuation
+
+LONGEST = 300  # letters of a piece of text
+MARKUP = set(punctuation) - set(" ,.;:()/%+=?'-")  # what means something to Markdown in the midst of a line
+BEGINNING = re.compile(r"\d+[.)]|[^\w&]")  # what means something at its start
+
+
+def clean(text: str) -> str:
+    """`text` on one line, as `visible`."""
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str) -> str:
+    """`text` with a sign in place of each letter that cannot be seen or turns the others around, cut where too long."""
+    seen = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    return seen if len(seen) <= LONGEST else f"{seen[: LONGEST - 1]}…"
+
+
+def plain(text: str) -> str:
+    """`text` within a line of Markdown, so that it reads as it is written.
+
+    A zero-width space after `@` and `#` keeps GitHub, which looks for names and numbers once the Markdown is
+    gone, from mentioning people and issues.
+    """
+    mute = {"@": "\u200b", "#": "\u200b"}
+    return "".join(_entity(letter) + mute.get(letter, "") if letter in MARKUP else letter for letter in clean(text))
+
+
+def line(text: str) -> str:
+    """`text` as a line of Markdown: it begins no list, no heading and no command."""
+    written = plain(text)
+    return _entity(written[0]) + written[1:] if BEGINNING.match(written) else written
+
+
+def code(text: str) -> str:
+    """`text` as code in Markdown, also within a table. GitHub looks for mentions in no code."""
+    text = clean(text) or " "
+    if not set("`|\\") & set(text):
+        return f"`{text}`"
+    return f"<code>{''.join(_entity(letter) if letter in punctuation else letter for letter in text)}</code>"
+
+
+def fenced(text: str, language: str = "") -> str:
+    """`text` as a block of code, the fence longer than any in it."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _entity(letter: str) -> str:
+    return f"&#{ord(letter)};"

@@ -1,0 +1,175 @@
+"""The gate: which numbers stop a pull request. Its values stand in gate.yaml, outside the pipeline."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field
+
+from review.compare import Comparison, seed_noise
+from review.results import NUMBERS
+from stages.common import parameters
+from stages.common.entry import UserError
+from stages.common.parameters import Block
+
+PATH = "review/gate.yaml"
+ACCURACY = (NUMBERS, "accuracy")  # the one metric with a paired test behind it
+DIGITS = 10  # decimals that count, so that 0.9963 - 0.9953 is no more than 0.001
+
+Metrics = Mapping[str, Mapping[str, int | float]]
+Sentences = list[str]
+
+
+class Rule(Block):
+    """What one metric is held to, in its own unit."""
+
+    better: Literal["higher", "lower"]
+    limit: float | None = None
+    tolerance: float = Field(ge=0)
+
+    def worsening(self, before: float, after: float) -> float:
+        """How much worse `after` is than `before`; negative where it is better."""
+        return round(before - after if self.better == "higher" else after - before, DIGITS)
+
+    def beyond(self, value: float) -> bool:
+        """Whether `value` misses the limit."""
+        return self.limit is not None and (value < self.limit if self.better == "higher" else value > self.limit)
+
+
+class Gate(Block):
+    """Rules by file and key."""
+
+    metrics: Annotated[dict[str, Annotated[dict[str, Rule], Field(min_length=1)]], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One metric and what the gate makes of it."""
+
+    file: str
+    key: str
+    rule: Rule
+    before: int | float | None
+    after: int | float | None
+    change: str  # better, worse, the same, new, missing, not comparable, …
+    failures: tuple[str, ...]  # sentences; none where the metric holds
+
+    @property
+    def name(self) -> str:
+        return name(self.file, self.key)
+
+
+def name(file: str, key: str) -> str:
+    """What people call a metric: the test scores by their key, others with their file: `loss (train)`."""
+    return key if file == NUMBERS else f"{key} ({PurePosixPath(file).stem})"
+
+
+def read(where: str, text: bytes) -> Gate:
+    """The gate in `text`. Raises `UserError`: not YAML, unknown or missing keys, wrong types."""
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        raise UserError(f"{where}: not valid YAML{f' (line {mark.line + 1})' if mark else ''}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: no rules: it must hold `metrics`")
+    try:
+        return parameters.check("gate", values, Gate, Path(PATH))
+    except UserError as error:
+        raise UserError(str(error).replace(PATH, where).replace("\n", "; ")) from None
+
+
+def choose(
+    before: tuple[str, bytes | None], after: tuple[str, bytes | None]
+) -> tuple[Gate | None, Sentences, Sentences]:
+    """The gate that judges, what is wrong with the gates, and what to know of them; each side is a name and a text.
+
+    It is the gate of the base, so that no pull request loosens its own; where the base has none, that of the head.
+    """
+    wrong: list[str] = []
+
+    def readable(side: tuple[str, bytes | None]) -> Gate | None:
+        try:
+            return None if side[1] is None else read(f"{PATH} in {side[0]}", side[1])
+        except UserError as error:
+            wrong.append(str(error))
+            return None
+
+    old = readable(before)
+    new = old if before[1] == after[1] else readable(after)
+    if old and before[1] != after[1]:
+        verb = "changes" if after[1] is not None else "removes"
+        return old, wrong, [f"This pull request {verb} {PATH}: it is judged by the gate of the base."]
+    if new and not old:
+        return new, wrong, [f"The base has no {PATH} that can be read: this pull request is judged by its own."]
+    return old, wrong or ([] if old else [f"there is no {PATH}, here or in the base: nothing to judge by"]), []
+
+
+def judge(
+    gate: Gate, before: Metrics, after: Metrics, comparable: bool, comparison: Comparison | None
+) -> list[Judgement]:
+    """The judgement on each metric of `gate`, in its order.
+
+    Where the numbers are not `comparable`, limits alone count. `comparison`, of the mistakes image by image, is
+    the evidence that a worse accuracy needs to count; where there is none, it counts.
+    """
+    return [
+        _judged(file, key, rule, before.get(file, {}).get(key), after.get(file, {}).get(key), comparable, comparison)
+        for file, rules in gate.metrics.items()
+        for key, rule in rules.items()
+    ]
+
+
+def _judged(
+    file: str,
+    key: str,
+    rule: Rule,
+    before: float | None,
+    after: float | None,
+    comparable: bool,
+    comparison: Comparison | None,
+) -> Judgement:
+    label, judgement = name(file, key), partial(Judgement, file, key, rule, before, after)
+    if after is None:
+        lost = "" if before is None else f"; the base has {before:g}"
+        return judgement("missing", (f"{label} has no number{lost}",))
+    failures = []
+    if rule.beyond(after):
+        bound = "below the floor" if rule.better == "higher" else "above the ceiling"
+        failures.append(f"{label} is {after:g}, {bound} of {rule.limit:g}")
+    if before is None or not comparable:
+        return judgement("new" if before is None else "not comparable", tuple(failures))
+    worse = rule.worsening(before, after)
+    change = "worse" if worse > 0 else "better" if worse < 0 else "the same"
+    if worse > rule.tolerance:
+        evidence = evidence_against(comparison, worse) if (file, key) == ACCURACY else ""
+        if evidence is None:
+            return judgement("worse, perhaps noise", tuple(failures))
+        moved = f"{label} {'fell' if rule.better == 'higher' else 'rose'} from {before:g} to {after:g}"
+        failures.append(f"{moved}, by {worse:g} where {rule.tolerance:g} is tolerated{evidence}")
+    elif worse > 0:
+        change = "worse, as tolerated"
+    return judgement(change, tuple(failures))
+
+
+def evidence_against(comparison: Comparison | None, fall: float) -> str | None:
+    """Why a fall of the accuracy counts, as the end of a sentence; None where it may be noise."""
+    if comparison is None:
+        return ", and nothing tells whether that is noise"
+    if comparison.verdict == "worse":
+        return f"; {comparison.sentence}"
+    limit = noise_limit(comparison)
+    return f", and another seed moves it by less than {limit:.2g}" if limit is not None and fall > limit else None
+
+
+def noise_limit(comparison: Comparison) -> float | None:
+    """What the seed alone does to the accuracy; None where that is not known."""
+    if comparison.after.noise is None:
+        return None
+    try:
+        return seed_noise(comparison.after.noise)
+    except (UserError, ArithmeticError, TypeError):  # as of a number of seeds that no float holds
+        return None

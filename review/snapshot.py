@@ -1,0 +1,166 @@
+"""All that a review reads of one commit, or of the working tree; what cannot be read is kept as a sentence."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
+
+import yaml
+
+from review import results
+from review.results import LOCK, MISTAKES, NOISE, NUMBERS, Results
+from stages.common.entry import UserError
+
+PIPELINE, PARAMETERS = "dvc.yaml", "params.yaml"
+UNREADABLE = (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError)
+
+Read = Callable[[str], bytes | None]  # the content of a path, None where there is no such file
+Number = int | float
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What one side of a pull request says about its model."""
+
+    name: str  # of the commit, for people
+    read: Read
+    metrics: Mapping[str, Mapping[str, Number]]  # file: key: value
+    parameters: Mapping[str, str]  # dotted key: value as params.yaml has it
+    classes: tuple[str, ...]  # names, by label
+    stages: Mapping[str, Mapping[str, Any]]  # the entries of dvc.lock
+    results: Results | None
+    problems: tuple[str, ...]  # a sentence for each file that is missing or cannot be read
+
+
+EMPTY = Snapshot("nothing", lambda path: None, {}, {}, (), {}, None, ())
+
+
+def take(name: str, read: Read, gated: Collection[str]) -> Snapshot:
+    """What `read` gives of the commit `name`; its metrics are those that dvc.yaml declares and the files `gated`."""
+    problems: dict[str, str] = {}
+
+    def parsed(path: str, parse: Callable[[str, bytes], T], otherwise: T) -> T:
+        try:
+            if (text := inside(read, path)) is None:
+                raise UserError(f"{path} is missing in {name}")
+            return parse(f"{path} in {name}", text)
+        except UserError as error:
+            problems[path] = str(error)
+            return otherwise
+
+    declared = parsed(PIPELINE, metric_files, ())
+    parameters, classes = parsed(PARAMETERS, flat_parameters, ({}, ()))
+    stages = parsed(LOCK, lock_entries, {})
+    written = {path: md5 for entry in stages.values() for path, md5 in checksums(entry, "outs").items()}
+
+    def recorded_numbers(where: str, text: bytes) -> dict[str, Number]:
+        path = where.removesuffix(f" in {name}")
+        md5 = hashlib.md5(text, usedforsecurity=False).hexdigest()
+        if stages and written.get(path, "" if path in gated else md5) != md5:
+            raise UserError(f"{where} is not what {LOCK} records: run `dvc repro` there and commit both")
+        return numbers(where, text)
+
+    needed = {*gated, NUMBERS}
+    files = sorted(needed | {path for path in declared if inside(read, path) is not None})
+    metrics = {path: parsed(path, recorded_numbers, {}) for path in files}
+    scored = None
+    if NUMBERS not in problems and LOCK not in problems:
+        try:
+            scored = results.parse(name, {path: read(path) for path in (NUMBERS, MISTAKES, LOCK, NOISE)})
+        except UserError as error:
+            problems[MISTAKES] = str(error)
+    return Snapshot(name, read, metrics, parameters, classes, stages, scored, tuple(problems.values()))
+
+
+def inside(read: Read, path: str) -> bytes | None:
+    """`read`, but within the project only: paths may come from the files under review."""
+    outside = PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
+    return None if outside or not path.isprintable() else read(path)
+
+
+def metric_files(where: str, text: bytes) -> tuple[str, ...]:
+    """The JSON files that a dvc.yaml declares as metrics, at its top or of a stage. Raises `UserError`."""
+    try:
+        pipeline = yaml.safe_load(text)
+        lists = [holder.get("metrics") or [] for holder in (pipeline, *pipeline["stages"].values())]
+        # An entry is a path, or a mapping of one path to its options.
+        named = [
+            path for entries in lists for entry in entries for path in ([entry] if isinstance(entry, str) else entry)
+        ]
+        return tuple(path for path in named if path.endswith(".json"))
+    except UNREADABLE as error:
+        raise UserError(f"{where}: not a pipeline that can be read{_line(error)}") from None
+
+
+def flat_parameters(where: str, text: bytes) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Dotted key: value as YAML; and the names of the classes of the chosen data set. Raises `UserError`."""
+    try:
+        values = yaml.safe_load(text)
+        flat = {key: _yaml(value) for key, value in _leaves(values)}
+    except UNREADABLE as error:
+        raise UserError(f"{where}: no parameters that can be read{_line(error)}") from None
+    try:
+        return flat, tuple(map(str, values["datasets"][values["download"]["dataset"]]["about"]["classes"]))
+    except (KeyError, TypeError):
+        return flat, ()
+
+
+def lock_entries(where: str, text: bytes) -> dict[str, dict[str, Any]]:
+    """The entries of a dvc.lock by stage.
+
+    Raises `UserError` where it cannot be read, or where a stage read something else than another one
+    wrote: a run that was broken off leaves that, beside the numbers of the run before.
+    """
+    try:
+        stages = {str(name): dict(entry) for name, entry in yaml.safe_load(text)["stages"].items()}
+        read = {name: checksums(entry, "deps") for name, entry in stages.items()}
+        written = {path: md5 for entry in stages.values() for path, md5 in checksums(entry, "outs").items()}
+    except UNREADABLE as error:
+        raise UserError(f"{where}: no lock that can be read{_line(error)}: run `dvc repro` there") from None
+    for stage, sums in read.items():
+        if stale := [path for path, md5 in sums.items() if written.get(path, md5) != md5]:
+            raise UserError(f"{where}: {stage} did not read the {stale[0]} that was written: run `dvc repro` there")
+    return stages
+
+
+def checksums(entry: Mapping[str, Any], side: str) -> dict[str, str]:
+    """Path: checksum of the `deps` or the `outs` of a stage's entry in dvc.lock."""
+    return {str(item["path"]): str(item.get("md5")) for item in entry.get(side) or []}
+
+
+def numbers(where: str, text: bytes) -> dict[str, Number]:
+    """Dotted key: value of each finite number of a JSON file. Raises `UserError` where it holds no object."""
+    values = results.json_object(where, text)
+    return {key: value for key, value in _leaves(values) if results.is_number(value)}
+
+
+def table(snapshot: Snapshot, path: str) -> list[dict[str, str]]:
+    """The rows of a CSV file, values as text; none where it is missing or not a table."""
+    try:
+        text = (snapshot.read(path) or b"").decode()
+        return [row for row in csv.DictReader(io.StringIO(text)) if None not in row and None not in row.values()]
+    except (csv.Error, UserError, ValueError):
+        return []
+
+
+def _leaves(values: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _yaml(value: Any) -> str:
+    """A value on one line, as params.yaml would have it: `0.003`, `'1'`, `[a, b]`, `null`."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True)
+    return text.removesuffix("...\n").strip()
+
+
+def _line(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f" (line {mark.line + 1})" if mark else ""

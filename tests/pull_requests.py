@@ -1,0 +1,114 @@
+"""A small project in a Git repository, to be changed and reviewed. Used by test_review.py and test_gate.py."""
+
+import hashlib
+import json
+import os
+
+import yaml
+from test_compare import NOISE, Repository
+
+from review import results
+from review.__main__ import main
+from stages.common.entry import UserError
+
+GATE = {
+    "metrics": {
+        results.NUMBERS: {
+            "accuracy": {"better": "higher", "limit": 0.9, "tolerance": 0.001},
+            "loss": {"better": "lower", "limit": 0.5, "tolerance": 0.01},
+        },
+        "metrics/train.json": {"validation_accuracy": {"better": "higher", "tolerance": 0.002}},
+    }
+}
+PIPELINE = {
+    "stages": {
+        "train": {"cmd": "train"},
+        "evaluate": {"cmd": "evaluate", "metrics": [{results.NUMBERS: {"cache": False}}]},
+    },
+    "metrics": ["metrics/train.json", results.NUMBERS],
+}
+PARAMETERS = {
+    "download": {"dataset": "mnist"},
+    "train": {"epochs": 13, "optimizer": {"name": "adam"}},
+    "datasets": {"mnist": {"about": {"classes": list("0123456789")}}},
+}
+
+
+class Project(Repository):
+    """A repository with everything that a review reads; each method writes files, `commit` commits them."""
+
+    def start(self):
+        self.write_yaml("dvc.yaml", PIPELINE)
+        self.write_yaml("params.yaml", PARAMETERS)
+        self.write_yaml("review/gate.yaml", GATE)
+        self.write(results.NOISE, json.dumps(NOISE))
+        self.train()
+        self.score(range(10))
+        return self.commit()
+
+    def write_yaml(self, path, values):
+        self.write(path, yaml.safe_dump(values, sort_keys=False))
+
+    def parameter(self, key, value):
+        values = yaml.safe_load((self.folder / "params.yaml").read_text())
+        values["train"][key] = value
+        self.write_yaml("params.yaml", values)
+
+    def train(self, curve=(0.9, 0.98), **numbers):
+        rows = [f"{epoch},{1 - value},{value}" for epoch, value in enumerate(curve, 1)]
+        self.write("metrics/history.csv", "\n".join(["epoch,validation_loss,validation_accuracy", *rows, ""]))
+        self.write("metrics/train.json", json.dumps({"validation_accuracy": 0.99, "epochs": 13} | numbers))
+
+    def score(self, wrong, **options):
+        """What evaluating a model that misclassifies the images `wrong` leaves; the loss is 0.1 unless given."""
+        wrong = list(wrong)
+        recalls = [f"{name},{1 - sum(each % 10 == name for each in wrong) / 100},100" for name in range(10)]
+        self.write("metrics/classes.csv", "\n".join(["class,recall,support", *recalls, ""]))
+        super().score(wrong, **{"loss": 0.1} | options)
+
+    def lock(self, test_data="f00d", model="abc", read=None):
+        def entries(*paths):
+            sums = {path: hashlib.md5((self.folder / path).read_bytes()).hexdigest() for path in paths}
+            return [{"path": path, "md5": md5} for path, md5 in sums.items()]
+
+        train = {"cmd": "train", "deps": [], "outs": [{"path": "models/model.tflite", "md5": model}]}
+        train["outs"] += entries("metrics/train.json")
+        evaluate = {"cmd": "evaluate", "deps": [{"path": results.TEST_DATA, "md5": test_data}]}
+        evaluate["deps"].append({"path": "models/model.tflite", "md5": read or model})
+        evaluate["outs"] = entries(results.NUMBERS, results.MISTAKES)
+        self.write_yaml("dvc.lock", {"schema": "2.0", "stages": {"train": train, "evaluate": evaluate}})
+
+    def review(self, *arguments):
+        """Whether the review passes, and its page in Markdown."""
+        page = self.folder / "page.md"
+        try:
+            main([*arguments, "--output", str(page)])
+            passed = True
+        except UserError as error:
+            assert "\n" not in str(error)
+            passed = False
+        text = page.read_text(encoding="utf-8")
+        page.unlink()
+        first = text.splitlines()[0]
+        assert (
+            first.startswith("❌ **Fail**: ")
+            if not passed
+            else first.startswith(("✅ **Pass**: ", "⚠️ **Pass by override**: "))
+        )
+        return passed, text
+
+
+def begin(tmp_path, environment, monkeypatch):
+    """The current folder: a project with one commit on main, and a branch `change` that is checked out."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", environment["HOME"])
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    made = Project(folder)
+    made.start()
+    made.git("switch", "--quiet", "--create", "change")
+    return made

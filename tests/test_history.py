@@ -1,0 +1,292 @@
+"""The accuracy over the commits of a branch, in real Git repositories."""
+
+import hashlib
+import json
+import os
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from review import history, results
+from stages.common.entry import UserError
+from tools import declared
+
+ROOT = Path(__file__).parent.parent
+
+
+class Repository:
+    """A Git repository of numbers and the dvc.lock that fits them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.git("init", "--quiet", "--initial-branch=main")
+
+    def git(self, *arguments):
+        author = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost", "-c", "commit.gpgsign=false"]
+        done = subprocess.run(["git", *author, *arguments], cwd=self.folder, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def score(self, mistakes, images=1000, test_data="f00d", path=results.NUMBERS):
+        """Write what a model with so many mistakes leaves."""
+        accuracy = round(1 - mistakes / images, 5)
+        low, high = max(0, accuracy - 0.01), min(1, accuracy + 0.01)
+        numbers = {"accuracy": accuracy, "accuracy_low": low, "accuracy_high": high}
+        numbers |= {"loss": 0.1, "f1_macro": 0.9, "mistakes": mistakes, "images": images}
+        self.write(path, json.dumps(numbers, indent=2) + "\n", test_data)
+
+    def write(self, path, text, test_data="f00d"):
+        """Write the file of the numbers, whatever `text` is, and a dvc.lock that records it."""
+        (self.folder / path).parent.mkdir(exist_ok=True)
+        (self.folder / path).write_text(text, encoding="utf-8")
+        outs = [{"path": path, "md5": hashlib.md5(text.encode()).hexdigest()}]
+        stages = {
+            "download": {"cmd": "true"},
+            "evaluate": {"cmd": "true", "deps": [{"path": results.TEST_DATA, "md5": test_data}], "outs": outs},
+            "report": {"cmd": "true"},
+        }
+        lock = yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False)
+        (self.folder / "dvc.lock").write_text(lock, encoding="utf-8")
+
+    def commit(self, subject="results"):
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", subject)
+        return self.git("rev-parse", "HEAD")[:7]
+
+    def commits(self, *mistakes, **how):
+        for count in mistakes:
+            self.score(count, **how)
+            self.commit(f"{count} mistakes")
+
+
+@pytest.fixture
+def repository(tmp_path, environment, monkeypatch):
+    """The current folder: an empty repository, out of reach of what this machine's user has set for Git."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", environment["HOME"])
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "120")
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    return Repository(tmp_path / "project")
+
+
+def printed(capsys, *arguments):
+    history.main(arguments)
+    return capsys.readouterr().out.splitlines()
+
+
+def read(branch="main"):
+    """The points of `branch`, as `main` makes them."""
+    changes = history.changes_of_numbers(results.resolve(branch))
+    return [history.point(change, *files) for change, files in zip(changes, history.files_of(changes))]
+
+
+def drawn(points):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=history.SIZE, layout="constrained")
+    FigureCanvasAgg(figure)
+    history.draw(figure.add_subplot(), points)
+    figure.canvas.draw()
+    return figure
+
+
+def test_each_commit_that_changed_the_numbers_is_a_line(repository, capsys):
+    repository.score(40)
+    first = repository.commit("The first model")
+    repository.commit("Words only")
+    repository.score(31)
+    second = repository.commit("A better model")
+    head, *lines, last = printed(capsys)
+    date = repository.git("log", "-1", "--format=%as")
+    assert head.split() == ["commit", "date", "accuracy", "95", "%", "interval", "mistakes", "subject"]
+    assert lines == [
+        f"{first}  {date}    96.00%  95.00% to 97.00%  40 of 1,000  The first model",
+        f"{second}  {date}    96.90%  95.90% to 97.90%  31 of 1,000  A better model",
+    ]
+    assert last == f"The picture: {history.PICTURE}"
+    assert ElementTree.parse(history.PICTURE).getroot().tag.endswith("svg")
+
+
+def test_other_test_data_are_a_break_in_table_and_line(repository, capsys):
+    repository.commits(40, 39)
+    repository.commits(8, 7, images=100, test_data="beef")
+    lines = printed(capsys)
+    assert lines[3] == "-- other test data: do not compare across"
+    assert sum(line.startswith("--") for line in lines) == 1
+    assert [history.comparable(*pair) for pair in zip(read(), read()[1:])] == [True, False, True]
+    axes = drawn(read()).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()][-1] == "other test data"
+    joined = [tuple(line.get_xdata()) for line in axes.lines if line.get_linestyle() == "-"]
+    assert joined == [(0, 1), (2, 3)]
+
+
+def test_a_lock_that_does_not_say_what_was_scored_is_no_bridge(repository, capsys):
+    repository.commits(40, 39)
+    repository.score(38)
+    (repository.folder / "dvc.lock").write_text("stages: [\n")
+    repository.commit()
+    assert printed(capsys)[3] == "-- the test data are not known: do not compare across"
+
+
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ("<<<<<<< HEAD\n{}\n", "metrics/evaluate.json: not valid JSON"),
+        ("[]", "metrics/evaluate.json: not a JSON object"),
+        ('{"accuracy": 0.9}', "has no number for accuracy_low, accuracy_high, mistakes, images"),
+        ('{"accuracy": NaN}', "has no number for accuracy, accuracy_low"),
+        ("", "metrics/evaluate.json: not valid JSON"),
+    ],
+)
+def test_numbers_that_cannot_be_read_are_shown_as_such(repository, capsys, text, problem):
+    repository.commits(40)
+    repository.write(results.NUMBERS, text)
+    name = repository.commit("Broken")
+    repository.commits(39)
+    lines = printed(capsys)
+    assert lines[2].startswith(name)
+    assert "unreadable: metrics/evaluate.json" in lines[2]
+    assert problem in read()[1].problem
+    assert "39 mistakes" in lines[3]
+    assert "unreadable" in history.PICTURE.read_text(encoding="utf-8")
+
+
+def test_numbers_edited_by_hand_are_not_drawn(repository, capsys):
+    repository.commits(40)
+    path = repository.folder / results.NUMBERS
+    path.write_text(path.read_text().replace("0.96", "0.99"))
+    repository.commit()
+    assert "unreadable: metrics/evaluate.json is not what dvc.lock records" in printed(capsys)[2]
+
+
+def test_deleted_numbers_are_said_to_be_deleted(repository, capsys):
+    repository.commits(40)
+    repository.git("rm", "--quiet", results.NUMBERS)
+    repository.commit()
+    repository.commits(39)
+    assert printed(capsys)[2].endswith("metrics/evaluate.json was deleted")
+    assert [each.numbers is None for each in read()] == [False, True, False]
+
+
+def test_a_renamed_file_keeps_its_past(repository):
+    repository.commits(40, 39, path="metrics/scores.json")
+    repository.git("mv", "metrics/scores.json", results.NUMBERS)
+    repository.score(39)
+    repository.commit()
+    repository.commits(38)
+    assert [each.numbers["mistakes"] for each in read()] == [40, 39, 39, 38]
+    assert [each.change.path for each in read()] == ["metrics/scores.json"] * 2 + [results.NUMBERS] * 2
+
+
+def test_only_the_branch_itself_counts_not_what_was_merged_into_it(repository):
+    repository.commits(40)
+    repository.git("switch", "--quiet", "-c", "feature")
+    repository.commits(60, 30)
+    repository.git("switch", "--quiet", "main")
+    repository.git("merge", "--quiet", "--no-ff", "--message", "Merge the feature", "feature")
+    assert [each.change.subject for each in read()] == ["40 mistakes", "Merge the feature"]
+    assert [each.numbers["mistakes"] for each in read("feature")] == [40, 60, 30]
+
+
+def test_a_shallow_clone_says_that_the_past_is_missing(repository, tmp_path, capsys, monkeypatch):
+    repository.commits(40, 39, 38)
+    repository.git("clone", "--quiet", "--depth", "2", f"file://{repository.folder}", str(tmp_path / "shallow"))
+    monkeypatch.chdir(tmp_path / "shallow")
+    *lines, note, _ = printed(capsys)
+    assert len(lines) == 3
+    assert note.startswith("This clone is shallow, so earlier commits are missing: `git fetch --unshallow`")
+
+
+def test_the_checkout_is_not_needed_and_not_touched(repository, capsys):
+    repository.commits(40, 39)
+    before = printed(capsys)
+    for path in (results.NUMBERS, "dvc.lock"):
+        (repository.folder / path).unlink()
+    assert printed(capsys) == before
+    assert not (repository.folder / "dvc.lock").exists()
+
+
+def test_the_number_of_processes_does_not_grow_with_the_commits(repository, monkeypatch):
+    started = []
+    real = subprocess.run
+    monkeypatch.setattr(
+        history.subprocess, "run", lambda *arguments, **how: started.append(1) or real(*arguments, **how)
+    )
+    repository.commits(40)
+    started.clear()
+    assert len(read()) == 1
+    few = len(started)
+    repository.commits(*range(30, 10, -1))
+    started.clear()
+    assert len(read()) == 21
+    assert len(started) == few
+
+
+@pytest.mark.parametrize("broken", ["nothing", "no branch", "no repository"])
+def test_where_there_is_nothing_to_tell_it_says_why(repository, tmp_path, monkeypatch, broken):
+    repository.commit()
+    if broken == "no repository":
+        monkeypatch.chdir(tmp_path)
+    reasons = {"nothing": "no commit of main has", "no branch": "unknown revision nix", "no repository": "not in a Git"}
+    with pytest.raises(UserError, match=reasons[broken]):
+        history.main(["--branch", "nix"] if broken == "no branch" else [])
+    assert not history.PICTURE.exists()
+
+
+def points(count):
+    """So many made-up points, with perfect scores, breaks and gaps among them."""
+
+    def at(place):
+        mistakes = max(0, 300 - 40 * place) + place % 4
+        accuracy = 1 - mistakes / 1000
+        numbers = {"accuracy": accuracy, "accuracy_low": accuracy - 0.01, "accuracy_high": min(1, accuracy + 0.01)}
+        numbers |= {"mistakes": mistakes, "images": 1000}
+        change = history.Change(f"{place:07x}", "2024-05-06", "made up", results.NUMBERS, "")
+        return history.Point(change, None if place % 20 == 13 else numbers, "", "f00d" if place < 50 else "beef")
+
+    return [at(place) for place in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 9, 60])
+def test_no_label_of_the_picture_covers_another(count):
+    figure = drawn(points(count))
+    (axes,) = figure.axes
+    labels = [*axes.get_xticklabels(), *axes.get_yticklabels(), *axes.get_legend().get_texts(), axes.title]
+    boxes = [label.get_window_extent() for label in labels if label.get_text()]
+    assert len(boxes) >= 5
+    for place, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[place + 1 :])
+        assert min(box.x0, box.y0) >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+
+
+def test_the_same_history_is_the_same_picture():
+    assert history.picture(points(9)) == history.picture(points(9))
+
+
+def test_a_perfect_score_is_drawn_half_a_mistake_away():
+    perfect = {"accuracy": 1.0, "accuracy_low": 0.99, "accuracy_high": 1.0, "images": 200}
+    assert history.distance(perfect) == pytest.approx((0.25, 1.0, 0.25))
+
+
+@pytest.mark.parametrize("lowest, highest", [(0.36, 0.5), (0.3, 12), (0.005, 90), (0.25, 0.25), (5, 40)])
+def test_the_axis_has_a_few_round_ticks(lowest, highest):
+    ticks = history.accuracy_ticks(lowest, highest)
+    assert len(ticks) <= 9
+    assert all(lowest <= tick <= highest for tick in ticks)
+    assert len(ticks) >= 2 or highest / lowest < 1.2
+
+
+def test_the_picture_is_in_nobodys_way(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert subprocess.run(["git", "check-ignore", "--quiet", str(history.PICTURE)]).returncode == 0
+    outputs = [
+        Path(path) for file in ("dvc.yaml", "comparison/dvc.yaml") for s in declared.stages(file) for path in s.outputs
+    ]
+    assert not {history.PICTURE, *history.PICTURE.parents} & set(outputs)

@@ -1,0 +1,623 @@
+"""The page about a pull request: what it says in every case, and that it stays one comment whatever is in the files."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+from pull_requests import GATE, PARAMETERS, PIPELINE, begin
+from test_compare import NOISE
+
+from review import comment, escape, gallery, gate, render, results
+from review.page import Chart, Section, Verdict
+
+ROOT = Path(__file__).parent.parent
+NASTY = [
+    "a|b|c",
+    "``` fence ~~~",
+    "a\n\n# heading\n\n```\n",
+    "`code` \\| \\` end\\",
+    "<script>alert(1)</script><!-- -->",
+    "</code></td></details>",
+    "@somebody and @team/all, #1, GH-1",
+    "![x](https://example.org/x.png) [y](z)",
+    "**bold** _it_ ~~x~~ $x$ :tada:",
+    "- [ ] 1. /close",
+    "\x1b[31m\u202eevil\u2066\u200b\0",
+    "&lt; &#64;x &commat;x",
+]
+
+
+@pytest.fixture
+def project(tmp_path, environment, monkeypatch):
+    return begin(tmp_path, environment, monkeypatch)
+
+
+def first(page):
+    return page.splitlines()[0]
+
+
+def section(page, title):
+    """The text under a heading or in the folded part of this title."""
+    [text] = re.findall(
+        rf"(?:### |<summary>){title}(?:</summary>)?\n\n(.*?)(?=\n\n###|\n\n<details>|\n\n<!--)", page, re.DOTALL
+    )
+    return text
+
+
+# What the page says
+
+
+def test_a_better_model_passes(project):
+    project.score(range(2), loss=0.05)
+    passed, page = project.review("main")
+    assert passed and first(page) == "✅ **Pass**: all 3 metrics hold; accuracy 0.99 → 0.998."
+    rows = section(page, "Metrics").splitlines()
+    assert rows[2] == "| `accuracy` | holds | 0.99 | 0.998 | +0.008 | better | 0.5 to 1 | ≥ 0.9 | 0.001 |"
+    assert rows[3] == "| `loss` | holds | 0.1 | 0.05 | -0.05 | better | - | ≤ 0.5 | 0.01 |"
+    assert rows[4].startswith("| `validation_accuracy (train)` | holds | 0.99 | 0.99 | 0 | the same | - | - |")
+    assert "8 images fixed, 0 broken: better, and more than noise (p = 0.0078)" in page
+    assert "- Fixed: 2, 3, 4, 5, 6, 7, 8, 9\n- Broken: none" in page
+    assert "smaller than 0.39 points is within what the seed alone does; this one is +0.80." in page
+    assert "| `mistakes` | 10 | 2 | -8 |" in section(page, "Other metrics that changed")
+    assert "| `9` | 0.99 | 1 | +0.01 | 100 |" in section(page, "Accuracy by class")
+
+
+def test_a_worse_model_fails_and_every_failure_is_listed(project):
+    project.train(validation_accuracy=0.9)
+    project.score(range(100, 130), loss=0.2)
+    passed, page = project.review("main")
+    assert not passed
+    assert first(page).startswith("❌ **Fail**: accuracy fell from 0.99 to 0.97, by 0.02 where 0.001 is tolerated")
+    assert first(page).endswith(", and 2 more.")
+    assert re.findall("^- (.*?) (?:fell|rose)", section(page, "What fails"), re.MULTILINE) == [
+        "accuracy",
+        "loss",
+        "validation&#95;accuracy (train)",
+    ]
+    assert section(page, "Metrics").count("| fails |") == 3
+
+
+def test_nothing_changed_is_a_short_page(project):
+    passed, page = project.review("main")
+    assert passed and re.findall("^### (.*)$", page, re.MULTILINE) == ["Metrics", "Mistakes, image by image"]
+    assert "<details>" not in page and page.endswith(f"\n\n{render.MARKER}\n")
+
+
+def test_the_marker_is_that_of_the_comment():
+    assert render.MARKER == comment.MARKER == "<!-- digits-review -->"
+
+
+def test_changed_parameters_are_shown_as_params_yaml_has_them(project):
+    project.parameter("epochs", "13")
+    project.parameter("optimizer", {"name": "sgd", "momentum": 0.9})
+    project.parameter("schedule", None)
+    assert section(project.review("main")[1], "Parameters").splitlines()[2:] == [
+        "| `train.epochs` | `13` | `'13'` |",
+        "| `train.optimizer.name` | `adam` | `sgd` |",
+        "| `train.optimizer.momentum` | `-` | `0.9` |",
+        "| `train.schedule` | `-` | `null` |",
+    ]
+
+
+def test_stages_that_ran_and_stages_whose_lock_changed(project):
+    records = [("train", 60), ("evaluate", 1.25), ("evaluate", 1), ("review", 2), ("@x", 1)]
+    lines = [json.dumps({"stage": name, "seconds": spent}) for name, spent in records]
+    project.write("seconds", "\n".join([*lines, "not json", "[]", '{"stage": "train", "seconds": NaN}', ""]))
+    project.train(validation_accuracy=0.995)
+    project.lock(model="abd")
+    page = project.review("main", "--seconds", "seconds")[1]
+    assert section(page, "Stages").splitlines() == [
+        "2 of 2 stages ran, in 62.2 s.",
+        "",
+        "| Stage | Time | Changed in dvc.lock |",
+        "| :-- | --: | :-- |",
+        "| `train` | 60.0 s | writes models/model.tflite, metrics/train.json |",
+        "| `evaluate` | 2.2 s | reads models/model.tflite |",
+    ]
+    unknown = section(project.review("main")[1], "Stages")
+    assert "| Stage | Changed in dvc.lock |" in unknown and "ran" not in unknown
+    none = section(project.review("main", "--seconds", "nowhere")[1], "Stages")
+    assert none.startswith("No stage ran.") and "| `train` | did not run | writes" in none
+
+
+def test_a_command_parameters_and_stages_that_come_and_go(project):
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())
+    lock["stages"]["evaluate"] |= {"cmd": "evaluate now", "params": {"params.yaml": {"a": 1}}}
+    del lock["stages"]["train"]
+    lock["stages"]["report"] = {"cmd": "report"}
+    project.write_yaml("dvc.lock", lock)
+    rows = section(project.review("main")[1], "Stages")
+    assert "| `evaluate` | its command; its parameters |" in rows
+    assert "| `report` | new stage |" in rows and "| `train` | stage removed |" in rows
+
+
+def test_curves_of_both_sides(project):
+    project.train((0.8, 0.9, 0.99))
+    project.lock()
+    text = section(project.review("main")[1], "Validation by epoch")
+    assert "Validation accuracy, grey before, blue after; in the last epoch 0.98 → 0.99" in text
+    assert "the shorter run is drawn on, level" in text
+    assert text.count("```mermaid\n") == 2
+    assert 'x-axis "epoch" [1, 2, 3]' in text and "    line [0.9, 0.98, 0.98]\n    line [0.8, 0.9, 0.99]" in text
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 40, 41, 100, 1000])
+def test_a_long_training_is_a_short_curve_that_ends_where_it_ended(epochs):
+    points, lines = render.points(Chart("loss", (0.5,), tuple(float(number) for number in range(epochs))))
+    assert len(points) == len(lines[0]) == len(lines[1]) <= render.EPOCHS
+    assert (points[-1], lines[1][-1]) == (epochs, epochs - 1)
+    low, high = render.bounds([[0.5], [0.5]])
+    assert low < 0.5 < high
+
+
+# The base and the head
+
+
+def test_the_base_is_the_commit_that_the_branch_left(project):
+    left = project.git("rev-parse", "main")
+    project.git("switch", "--quiet", "main")
+    project.score([])
+    tip = project.commit("main went on")
+    project.git("switch", "--quiet", "change")
+    project.score(range(9))
+    head = project.commit("change")
+    page = project.review("main", "change")[1]
+    assert f"Compared with {left[:7]}, the merge base of main ({tip[:7]}) and change ({head[:7]})." in page
+    assert "1 image fixed, 0 broken" in page
+
+
+def test_a_commit_is_judged_and_not_the_working_tree(project):
+    project.score([])
+    project.commit("better")
+    project.score(range(500))
+    assert project.review("main", "HEAD")[0]
+    assert not project.review("main")[0]
+
+
+def test_no_common_history_fails_and_limits_are_judged(project):
+    project.git("checkout", "--quiet", "--orphan", "stranger")
+    project.commit("another history")
+    passed, page = project.review("main")
+    assert not passed
+    assert first(page).startswith("❌ **Fail**: there is no base: main and HEAD have no commit in common")
+    assert "not branches of one history" in first(page)
+    project.score(range(10), loss=0.7)
+    assert "loss is 0.7, above the ceiling of 0.5" in project.review("main")[1]
+
+
+def test_a_shallow_clone_fails_and_is_told_what_to_do(project, tmp_path, monkeypatch):
+    project.git("switch", "--quiet", "main")
+    project.commit("main went on")
+    project.git("switch", "--quiet", "change")
+    project.commit("change")
+    clone = tmp_path / "shallow"
+    project.git("clone", "--quiet", "--depth=1", "--no-single-branch", project.folder.as_uri(), str(clone))
+    monkeypatch.chdir(clone)
+    project.folder = clone
+    passed, page = project.review("origin/main")
+    assert not passed and "this clone is shallow" in first(page) and "fetch-depth: 0" in first(page)
+    passed, page = project.review("0123456")
+    assert not passed and "unknown revision 0123456, and this clone is shallow" in first(page)
+
+
+@pytest.mark.parametrize("revisions", [("mian",), ("main", "hcange")])
+def test_an_unknown_revision_is_on_the_page(project, revisions):
+    passed, page = project.review(*revisions)
+    assert not passed and f"unknown revision {revisions[-1]}" in first(page) and page.endswith(f"{render.MARKER}\n")
+
+
+def test_outside_a_repository_the_page_says_so(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    project.folder = tmp_path
+    passed, page = project.review("main", "HEAD")
+    assert not passed and "is not in a Git repository" in first(page)
+
+
+def test_the_first_metrics_are_held_to_limits(project):
+    project.git("rm", "--quiet", "-r", "metrics", "dvc.lock", "dvc.yaml", "params.yaml")
+    base = project.commit("no pipeline yet")
+    project.start()
+    passed, page = project.review(base)
+    assert passed and first(page).endswith(
+        "all 3 metrics hold within their limits; nothing could be compared with the base."
+    )
+    assert "Nothing could be compared with the base: limits alone count." in page
+    assert f"metrics/evaluate.json is missing in {base[:7]}" in page
+    assert "| `accuracy` | holds | - | 0.99 | - | new |" in page and "### Parameters" not in page
+    project.score(range(10), loss=0.7)
+    assert not project.review(base)[0]
+
+
+# What is missing or cannot be read
+
+
+@pytest.mark.parametrize("value", [None, "NaN", "Infinity", "true", '"0.99"', "[]", "1" + 400 * "0"])
+def test_a_number_that_the_gate_needs_and_the_head_lacks_fails(project, value):
+    values = json.loads((project.folder / results.NUMBERS).read_text())
+    del values["loss"]
+    text = json.dumps(values)
+    project.write(results.NUMBERS, text if value is None else f'{text[:-1]}, "loss": {value}}}')
+    project.lock()
+    passed, page = project.review("main")
+    assert not passed and "loss has no number; the base has 0.1" in first(page)
+    assert "| `loss` | fails | 0.1 | - | - | missing |" in page
+
+
+def test_a_metric_under_another_name_fails(project):
+    text = (project.folder / results.NUMBERS).read_text()
+    project.write(results.NUMBERS, text.replace('"loss"', '"cross_entropy"'))
+    project.lock()
+    passed, page = project.review("main")
+    assert not passed and "loss has no number" in first(page)
+    assert "| `cross_entropy` | - | 0.1 | - |" in section(page, "Other metrics that changed")
+
+
+@pytest.mark.parametrize(
+    "path", [results.NUMBERS, results.MISTAKES, results.LOCK, "dvc.yaml", "params.yaml", "metrics/train.json"]
+)
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_file_that_is_gone_fails(project, path, committed):
+    (project.folder / path).unlink()
+    head = ["HEAD"] if committed and project.commit("gone") else []
+    passed, page = project.review("main", *head)
+    assert not passed and f"{path} is missing in" in page
+
+
+BROKEN = {
+    "conflict": "<<<<<<< ours\na: 1\n=======\na: 2\n>>>>>>> theirs\n",
+    "empty": "",
+    "a list": "[1]",
+    "not text": "\udcff",
+    "deep": "[" * 1000,
+    "a date": "stages: 2026-13-45",
+    "of wrong shape": "stages: {train: 3}\nmetrics: {3: [4]}",
+}
+
+
+@pytest.mark.parametrize("path", [results.NUMBERS, results.LOCK, "dvc.yaml", "params.yaml"])
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_file_that_cannot_be_read_fails_at_the_head_and_is_told_of_the_base(project, path, kind):
+    good = (project.folder / path).read_bytes()
+    (project.folder / path).write_bytes(BROKEN[kind].encode(errors="surrogateescape"))
+    valid = (path, kind) == ("params.yaml", "of wrong shape")
+    passed, page = project.review("main")
+    assert passed == valid
+    if not valid:
+        assert f"{path} in the working tree" in page
+    base = project.commit("broken")
+    (project.folder / path).write_bytes(good)
+    passed, page = project.review(base)
+    assert passed
+    if not valid:
+        assert f"{path} in {base[:7]}" in section(page, "Notes")
+
+
+def test_parameters_that_hold_themselves_are_one_line(project):
+    project.write("params.yaml", "&a {train: *a}")
+    passed, page = project.review("main")
+    assert not passed and "params.yaml in the working tree: no parameters that can be read" in first(page)
+
+
+def test_numbers_that_the_lock_does_not_record_fail(project):
+    for path in (results.NUMBERS, "metrics/train.json"):
+        good = (project.folder / path).read_text()
+        project.write(path, good + "\n")
+        passed, page = project.review("main")
+        assert not passed and f"{path} in the working tree is not what dvc.lock records" in page
+        project.write(path, good)
+
+
+def test_numbers_that_no_stage_writes_fail(project):
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())
+    lock["stages"]["train"]["outs"] = lock["stages"]["train"]["outs"][:1]
+    project.write_yaml("dvc.lock", lock)
+    passed, page = project.review("main")
+    assert not passed and "metrics/train.json in the working tree is not what dvc.lock records" in page
+
+
+def test_a_run_that_was_broken_off_fails(project):
+    # Training wrote another model; the numbers are those of the model before.
+    project.lock(model="new", read="old")
+    passed, page = project.review("main")
+    assert not passed and "evaluate did not read the models/model.tflite that was written" in first(page)
+
+
+def test_metrics_outside_the_project_are_not_read(project, tmp_path):
+    (tmp_path / "secret.json").write_text('{"pin": 1234}')
+    paths = ["../secret.json", str(tmp_path / "secret.json"), "a\0b.json", "\ud800.json"]
+    project.write("dvc.yaml", json.dumps(PIPELINE | {"metrics": paths}))
+    project.write("metrics/evaluate.json", (project.folder / "metrics/evaluate.json").read_text())
+    assert "1234" not in project.review("main")[1]
+    assert project.review("main", project.commit("outside"))[0]
+
+
+def test_other_test_data_fail_and_limits_count(project):
+    project.score(range(20), test_data="beef", loss=0.7)
+    passed, page = project.review("main")
+    assert (
+        not passed and "the test data changed (f00d to beef)" in first(page) and first(page).endswith(", and 1 more.")
+    )
+    assert "loss is 0.7, above the ceiling of 0.5" in section(page, "What fails")
+    assert "| `accuracy` | holds | 0.99 | 0.98 | -0.01 | not comparable |" in page
+    assert "McNemar" not in page
+    assert project.review("main", "--override", "the label")[0]
+
+
+def test_mistakes_that_cannot_be_paired_do_not_hide_a_worse_accuracy(project):
+    project.score(range(5, 17), labels={9: 0})
+    passed, page = project.review("main")
+    assert not passed and "nothing tells whether that is noise" in first(page)
+    assert "different labels, the first is image 9" in section(page, "Notes")
+
+
+def test_noise_is_that_of_the_base(project):
+    wide = json.dumps(NOISE | {"accuracy_sd": 1})
+    project.score([*range(20, 30), *range(200, 206)])
+    assert not project.review("main")[0]
+    project.write(results.NOISE, wide)
+    passed, page = project.review("main")
+    assert not passed and "changes metrics/noise.json: the noise that the base records is what counts" in page
+    (project.folder / results.NOISE).unlink()
+    assert not project.review("main")[0]
+
+
+def test_the_noise_of_the_head_counts_where_the_base_has_none(project):
+    project.git("rm", "--quiet", results.NOISE)
+    base = project.commit("no noise")
+    project.score([*range(20, 30), *range(200, 206)])
+    assert project.review(base)[0]
+    project.write(results.NOISE, json.dumps(NOISE))
+    assert not project.review(base)[0]
+
+
+# The override
+
+
+def test_an_override_passes_and_shows_what_it_overrides(project):
+    project.score(range(100, 130), loss=0.2)
+    passed, page = project.review("main", "--override", "the label accept-worse")
+    assert passed
+    assert first(page).startswith("⚠️ **Pass by override**: the label accept-worse overrides this: accuracy fell from")
+    lines = section(page, "What was overridden").splitlines()
+    assert lines[0] == "- Overridden by the label accept-worse." and len(lines) == 3
+    assert section(page, "Metrics").count("| fails |") == 2
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_an_empty_override_is_none(project, reason):
+    project.score(range(100, 130))
+    assert not project.review("main", "--override", reason)[0]
+
+
+def test_an_override_that_is_not_needed_changes_nothing(project):
+    assert project.review("main", "--override", "the label") == project.review("main")
+
+
+# The command
+
+
+def test_the_verdict_is_the_exit_code(project, environment):
+    # The project has a folder `review` too: without the safe path, that one would be run.
+    environment = environment | {"LC_ALL": "C", "PYTHONSAFEPATH": "1", "PYTHONPATH": str(ROOT)}
+
+    def command(*arguments):
+        run = [sys.executable, "-m", "review", *arguments]
+        return subprocess.run(run, env=environment, capture_output=True, text=True, encoding="utf-8")
+
+    good = command("main")
+    assert (good.returncode, good.stderr) == (0, "")
+    assert good.stdout.startswith("✅ **Pass**") and good.stdout.endswith(f"{render.MARKER}\n")
+    project.score(range(100, 130))
+    bad = command("main")
+    assert bad.returncode == 1 and bad.stdout.startswith("❌ **Fail**: accuracy fell")
+    assert bad.stderr.startswith("review: fail: accuracy fell") and bad.stderr.count("\n") == 1
+    wrong = command("--verbose")
+    assert (wrong.returncode, "usage:" in wrong.stderr) == (2, True)
+
+
+# The digits
+
+
+def with_images(project, digits, wrong):
+    """Put 360 real digits where the pipeline leaves the test images, and score them."""
+    images, labels = digits[0][:360], digits[1][:360]
+    folder = project.folder / results.TEST_DATA
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "images.npy", images)
+    np.save(folder / "labels.npy", labels)
+    project.write(".gitignore", "/data/\n/page*\n")
+    project.score(wrong, test_data=gallery.checksum(folder), labels=dict(enumerate(labels.tolist())))
+    return labels
+
+
+def test_broken_and_fixed_digits_are_drawn_as_text(project, digits):
+    labels = with_images(project, digits, range(10))
+    base = project.commit("digits")
+    with_images(project, digits, [0, *range(100, 103)])
+    text = section(project.review(base)[1], "Digits broken and fixed")
+    assert "Broken, all 3: the label, and what it is now taken for" in text
+    assert "Fixed, all 9: the label, and what it was taken for" in text
+    blocks = re.findall("```\n(.*?)\n```", text, re.DOTALL)
+    assert [len(re.findall("#", block)) for block in blocks] == [3, 9]
+    assert f"{labels[100]} → 0" in blocks[0]
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert max(map(len, lines)) <= 70 and sum("\u28ff" in line for line in lines) > 10
+
+
+def test_a_dozen_digits_at_most_and_both_kinds(project, digits):
+    with_images(project, digits, range(100))
+    base = project.commit("digits")
+    with_images(project, digits, range(100, 200))
+    text = section(project.review(base)[1], "Digits broken and fixed")
+    assert "Broken, the first 6 of 100" in text and "Fixed, the first 6 of 100" in text
+    assert len(re.findall("#", text)) == 12
+
+
+def test_without_the_images_their_indices_are_listed(project):
+    project.score(range(9))
+    page = project.review("main")[1]
+    assert "No pictures: data/prepared/test is not here" in page and "- Fixed: 9\n" in page
+    (project.folder / results.TEST_DATA).mkdir(parents=True)
+    np.save(project.folder / results.TEST_DATA / "images.npy", np.zeros((9, 28, 28), np.uint8))
+    assert "data/prepared/test does not hold the images that were scored" in project.review("main")[1]
+
+
+def test_braille_has_a_dot_for_each_bright_pixel():
+    assert gallery.braille(np.array([[255, 0]] * 4, np.uint8)) == ["\u2847"]
+    assert gallery.braille(np.array([[0, 96], [0, 95], [0, 0], [0, 0], [200, 0]], np.uint8)) == ["\u2808", "\u2801"]
+    assert gallery.braille(np.full((28, 28), 255, np.uint8)) == ["\u28ff" * 14] * 7
+
+
+def test_the_checksum_of_a_folder_is_that_of_dvc(tmp_path):
+    from dvc.repo import Repo
+
+    for name in ("b.npy", "a/b.npy", "a.npy", "ä.npy"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(name.encode())
+    repo = Repo.init(str(tmp_path), no_scm=True)
+    repo.add(str(tmp_path / "data"))
+    repo.close()
+    [out] = yaml.safe_load((tmp_path / "data.dvc").read_text())["outs"]
+    assert gallery.checksum(tmp_path / "data") == out["md5"]
+
+
+# It stays one comment
+
+
+ELEMENTS = {"p", "strong", "h3", "ul", "li", "code", "pre", "details", "summary"}
+ELEMENTS |= {"table", "thead", "tbody", "tr", "th", "td"}
+
+
+class Reader(HTMLParser):
+    """The elements of a page, its text outside code, and its comments."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.open, self.text, self.code, self.comments = [], [], "", [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in ("meta", "link", "img", "br"):  # these have no end
+            self.open.append(tag)
+        if tag == "code":
+            self.code.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"{tag} is closed out of turn"
+
+    def handle_data(self, data):
+        if "code" in self.open:
+            self.code[-1] += data
+        else:
+            self.text += data
+
+    def handle_comment(self, data):
+        self.comments.append(data)
+
+
+def read(page):
+    """The page as a browser gets it. GitHub's own renderer differs in what this does not use."""
+    return Reader(MarkdownIt("commonmark").enable("table").render(page))
+
+
+def nasty(project):
+    """Put text that wants to be markup wherever a pull request can."""
+    about = {"about": {"classes": NASTY}}
+    values = PARAMETERS | {"datasets": {"mnist": about}} | {f"k{text}": text for text in NASTY}
+    project.write_yaml("params.yaml", values)
+    project.write(gate.PATH, "\n".join(["# " + text.replace("\0", "") for text in NASTY]) + yaml.safe_dump(GATE))
+    project.train(**{text: 1 for text in NASTY})
+    project.score(range(20), **{text: 1.5 for text in NASTY})
+    rows = ["class,recall,support", *(f'"{text}",0.5,100' for text in NASTY)]
+    project.write("metrics/classes.csv", "\n".join(rows).replace("\0", ""))
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())
+    lock["stages"] |= {text: {"cmd": text, "outs": [{"path": text, "md5": "1"}]} for text in NASTY}
+    project.write_yaml("dvc.lock", lock)
+    project.write("seconds", "\n".join(json.dumps({"stage": text, "seconds": 1}) for text in NASTY))
+
+
+def test_nothing_breaks_out_and_nobody_is_mentioned(project):
+    nasty(project)
+    project.git("branch", "@octo/`x`|<b>#1$(a)", "main")
+    for base in ("@all <img> | `x`", "@octo/`x`|<b>#1$(a)"):
+        page = project.review(base, "--override", " ".join(NASTY), "--seconds", "seconds")[1]
+        seen = read(page)
+        assert seen.open == [] and seen.comments == [render.MARKER.strip("<!->")]
+        assert set(seen.tags) <= ELEMENTS
+        assert not re.search(r"@\w|#\d|@\W*/", seen.text)
+        assert not re.search("[\x1b\u202e\u2066\0]", page)
+    for cells in ("Parameters", "Stages", "Accuracy by class"):
+        codes = read(section(page, cells).removesuffix("\n\n</details>")).code
+        assert [
+            text for text in NASTY if "\0" not in text and not any(escape.clean(text) in code for code in codes)
+        ] == []
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_text_reads_as_it_is_written(text):
+    shown = read(f"| a |\n| --- |\n| {escape.code(text)} |").code
+    assert shown == [escape.clean(text)]
+    assert read(escape.line(text)).text.replace("@\u200b", "@").replace("#\u200b", "#").strip() == escape.clean(text)
+    assert read(escape.fenced(text)).code == [f"{text}\n".replace("\r", "\n").replace("\0", "\ufffd")]
+
+
+# It fits
+
+
+def test_a_page_of_everything_is_short_enough_for_a_comment(project, digits):
+    with_images(project, digits, [])
+    project.write_yaml("params.yaml", {f"{number}|{'`' * 90}": "`" * 500 for number in range(100)})
+    base = project.commit("much")
+    with_images(project, digits, range(360))
+    project.write_yaml("params.yaml", {f"{number}|{'`' * 90}": "`" * 501 for number in range(100)})
+    page = project.review(base)[1]
+    assert len(page.encode()) <= render.LIMIT < comment.LIMIT
+    assert page.startswith("❌ **Fail**: accuracy is 0.64, below the floor") and page.endswith(f"{render.MARKER}\n")
+    assert "Left out, since a comment has room for no more: " in page
+    assert "### Metrics" in page and "### Parameters" not in page
+
+
+def test_thousands_of_broken_digits_and_names_are_counted(project):
+    project.score([], images=20000)
+    base = project.commit("all right")
+    project.score(range(15000), images=20000, **{f"metric {'x' * 200} {number}": 1 for number in range(2000)})
+    page = project.review(base)[1]
+    assert len(page.encode()) <= render.LIMIT
+    assert "and 14,950 more" in page and "… and 1,96" in page
+
+
+def test_the_least_important_sections_go_first():
+    sections = [Section(f"s{number}", number, (("€" * 290),) * 40) for number in (1, 3, 0, 2)]
+    page = render.markdown(Verdict((), None, "fine"), ["about"], sections)
+    assert re.findall("### (.*)", page) == ["s0"]
+    assert "Left out, since a comment has room for no more: s3, s2, s1." in page
+    worst = render.markdown(Verdict(("@" * 10**6,) * 1000, "#" * 10**6, ""), ["|" * 10**6] * 2, sections)
+    assert len(worst.encode()) <= render.LIMIT
+
+
+# As HTML
+
+
+def test_the_html_page_says_the_same_and_needs_nothing(project, digits):
+    with_images(project, digits, range(10))
+    base = project.commit("digits")
+    nasty(project)
+    with_images(project, digits, range(8, 16))
+    project.train((0.8, 0.9, 0.99))
+    project.lock(gallery.checksum(project.folder / results.TEST_DATA))
+    page = project.review(base, "--html", "page.html", "--override", "<b>@x")[1]
+    html = (project.folder / "page.html").read_text(encoding="utf-8")
+    seen = Reader(html)
+    for title in re.findall("(?:### |<summary>)([^<\n]*)", page):
+        assert f"<h2>{title}</h2>" in html
+    assert html.count('src="data:image/png') == 14 - 2 and html.count("<polyline") == 4
+    assert "script" not in seen.tags and "b" in seen.tags and "&lt;b&gt;@x" in html
+    assert not re.search("(?:src|href)=.(?!data:)", html)

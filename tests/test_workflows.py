@@ -1,0 +1,297 @@
+"""Continuous integration: that its files are valid and safe, and that each step is a command of this repository."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+NAMES = [path.name for path in WORKFLOWS]
+MAY = {"comment.yml": {"actions": "read", "contents": "read", "pull-requests": "write"}}  # the others: read the code
+
+
+def command(name):
+    """The path of a linter that requirements-dev.txt installs; for some platforms there is no wheel."""
+    found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    return found or pytest.skip(f"{name} is not installed")
+
+
+def zizmor(folder):
+    offline = [command("zizmor"), "--offline", "--no-progress", "--persona=auditor", "--strict-collection", folder]
+    return subprocess.run(offline, capture_output=True, text=True)
+
+
+def actionlint(files):
+    return subprocess.run([command("actionlint"), "-no-color", *files], capture_output=True, text=True)
+
+
+def jobs(text):
+    return yaml.safe_load(text)["jobs"].values()
+
+
+def steps(text):
+    return [step for job in jobs(text) for step in job["steps"]]
+
+
+def unpinned(name, text):
+    """Actions that are not a full commit with its version behind it: a tag can be moved to other code."""
+    pinned = re.compile(r"[\w-]+/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    return [used for used in re.findall(r"uses: *(.*)", text) if not pinned.fullmatch(used)]
+
+
+def too_mighty(name, text):
+    """Jobs that may do more, or less, than they need, secrets and triggers that let a stranger at them."""
+    found = [] if yaml.safe_load(text)["permissions"] == {} else ["the workflow's own permissions"]
+    needed = MAY.get(name, {"contents": "read"})
+    found += [str(job.get("permissions")) for job in jobs(text) if job.get("permissions") != needed]
+    found += re.findall(r"\bpull_request_target\b", text)
+    return found + (re.findall(r"\bsecrets\b.*", text) if name != "main.yml" else [])
+
+
+def unbounded(name, text):
+    return [job["name"] for job in jobs(text) if not 0 < job.get("timeout-minutes", 0) <= 120]
+
+
+def checkouts(name, text):
+    """Checkouts that keep the token, lack the history, or, where the token can write, take a stranger's code."""
+    options = [step["with"] for step in steps(text) if step.get("uses", "").startswith("actions/checkout@")]
+    ours = {"ref": "${{ github.event.repository.default_branch }}", "persist-credentials": False}
+    wanted = ours if name == "comment.yml" else {"fetch-depth": 0, "persist-credentials": False}
+    return [option for option in options if option != wanted] or ([] if options else ["none"])
+
+
+def injections(name, text):
+    """Expressions in scripts: GitHub pastes their value, a branch's name for instance, into the script."""
+    return [step["run"] for step in steps(text) if "${{" in step.get("run", "")]
+
+
+def not_on_a_laptop(name, text):
+    return unknown([step["run"] for step in steps(text) if "run" in step])
+
+
+def unknown(scripts):
+    """Lines that are neither a target of the Makefile nor a module of this repository."""
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    lines = [line.split() for script in scripts for line in script.splitlines()]
+    return [
+        " ".join(words)
+        for words in lines
+        if not (len(words) == 2 and words[0] == "make" and words[1] in targets)
+        and not (words[:2] == ["python3", "-m"] and importlib.util.find_spec(words[2]))
+    ]
+
+
+CHECKS = [unpinned, too_mighty, unbounded, checkouts, injections, not_on_a_laptop]
+PLANTED = [
+    (unpinned, "pull-request.yml", r"@[0-9a-f]{40} # v7\.0\.1", "@v7"),
+    (unpinned, "comment.yml", r" # v8\.0\.1", ""),
+    (too_mighty, "pull-request.yml", "contents: read", "contents: write"),
+    (too_mighty, "main.yml", r"permissions: \{\}\n", "permissions: read-all\n"),
+    (too_mighty, "pull-request.yml", "pull_request:", "pull_request_target:"),
+    (too_mighty, "pull-request.yml", "BASE: .*", "KEY: ${{ secrets.KEY }}"),
+    (unbounded, "pull-request.yml", " +timeout-minutes: 45\n", ""),
+    (checkouts, "main.yml", "persist-credentials: false", "persist-credentials: true"),
+    (checkouts, "pull-request.yml", "fetch-depth: 0 # the review", "fetch-depth: 1 # the review"),
+    (checkouts, "comment.yml", r"ref: .*", "ref: ${{ github.event.workflow_run.head_sha }}"),
+    (injections, "pull-request.yml", "run: make review", "run: make review BASE=${{ github.base_ref }}"),
+    (not_on_a_laptop, "pull-request.yml", "run: make review", "run: make verdict"),
+    (not_on_a_laptop, "comment.yml", r"review\.comment", "review.coment"),
+    (not_on_a_laptop, "main.yml", "run: make push", "run: dvc push"),
+]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("path", WORKFLOWS, ids=NAMES)
+def test_the_workflow_keeps_to(check, path):
+    assert check(path.name, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(("check", "name", "pattern", "fault"), PLANTED)
+def test_the_check_sees_what_it_is_there_for(check, name, pattern, fault):
+    text = (ROOT / ".github/workflows" / name).read_text(encoding="utf-8")
+    assert re.search(pattern, text)
+    assert check(name, re.sub(pattern, fault, text, count=1)) != []
+
+
+def test_every_workflow_that_is_meant_is_there():
+    assert NAMES == ["comment.yml", "main.yml", "pull-request.yml"]
+
+
+def test_zizmor_finds_nothing():
+    ended = zizmor(ROOT / ".github")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    ignored = re.findall(
+        r"zizmor: ignore\[(.*?)\](.*)", "".join(path.read_text(encoding="utf-8") for path in WORKFLOWS)
+    )
+    assert [(rule, bool(reason.strip())) for rule, reason in ignored] == [("dangerous-triggers", True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "fault", "rule"),
+    [
+        ("pull-request.yml", "  pull_request:", "  pull_request_target:", "dangerous-triggers"),
+        ("pull-request.yml", "run: make review", "run: make review BASE=${{ github.head_ref }}", "template-injection"),
+        ("main.yml", "environment: .*", "", "secrets-outside-env"),
+    ],
+)
+def test_zizmor_sees_a_planted_fault(tmp_path, name, pattern, fault, rule):
+    shutil.copytree(ROOT / ".github", tmp_path / ".github")
+    path = tmp_path / ".github/workflows" / name
+    path.write_text(re.sub(pattern, fault, path.read_text(encoding="utf-8")), encoding="utf-8")
+    ended = zizmor(tmp_path / ".github")
+    assert ended.returncode != 0
+    assert rule in ended.stdout
+
+
+def test_actionlint_finds_nothing():
+    ended = actionlint(WORKFLOWS)
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_actionlint_sees_a_planted_fault(tmp_path):
+    text = (ROOT / ".github/workflows/pull-request.yml").read_text(encoding="utf-8")
+    (tmp_path / "planted.yml").write_text(
+        text.replace("outputs.cache-hit", "outputs.hit").replace("base_ref", "bass_ref")
+    )
+    ended = actionlint([tmp_path / "planted.yml"])
+    assert ended.returncode != 0
+    assert "bass_ref" in ended.stdout
+
+
+def test_the_run_is_the_one_that_the_comment_waits_for():
+    waits = yaml.safe_load((ROOT / ".github/workflows/comment.yml").read_text(encoding="utf-8"))[True]["workflow_run"]
+    run = (ROOT / ".github/workflows/pull-request.yml").read_text(encoding="utf-8")
+    assert waits["workflows"] == [yaml.safe_load(run)["name"]]
+    assert "name: comment\n" in run
+
+
+def test_the_label_is_the_same_everywhere():
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("docs/pull-requests.md", ".gitlab-ci.yml")]
+    texts += [(ROOT / ".github/workflows/pull-request.yml").read_text(encoding="utf-8")]
+    assert all("accept-worse" in text for text in texts)
+
+
+def gitlab(text):
+    """Lines of .gitlab-ci.yml that are no target of the Makefile."""
+    everything = yaml.safe_load(text)
+    found = [job["script"] for job in everything.values() if isinstance(job, dict) and "script" in job]
+    assert len(found) == 3
+    return unknown([line for script in found for line in script])
+
+
+def test_gitlab_runs_targets_of_the_makefile_on_the_whole_history():
+    text = (ROOT / ".gitlab-ci.yml").read_text(encoding="utf-8")
+    assert gitlab(text) == []
+    assert gitlab(text.replace("make push", "make pull")) == ["make pull"]
+    assert yaml.safe_load(text)["variables"]["GIT_DEPTH"] == "0"
+
+
+def test_gitlab_makes_one_pipeline_of_a_push():
+    rules = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text(encoding="utf-8"))["workflow"]["rules"]
+    *of_merge_requests, of_main = [rule["if"] for rule in rules]
+    assert all(rule.startswith('$CI_PIPELINE_SOURCE == "merge_request_event"') for rule in of_merge_requests)
+    assert of_main == "$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH"
+
+
+def test_every_module_that_the_makefile_runs_is_there():
+    modules = re.findall(r"python -m ([\w.]+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    for module in {*modules} - {"venv", "pip", "pytest"}:
+        found = importlib.util.find_spec(module)
+        assert found, module
+        assert not found.submodule_search_locations or importlib.util.find_spec(f"{module}.__main__"), module
+
+
+@pytest.fixture
+def project(tmp_path, environment):
+    """A function that runs commands in a repository with this Makefile, one DVC stage and a review that says how it is
+    called."""
+    if not shutil.which("make"):
+        pytest.skip("needs make")
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name, content in {
+        ".venv/bin/.installed": "",
+        "review/__main__.py": "import sys\nprint(sys.argv[1:])\nsys.exit('worse' in sys.argv[1])\n",
+        "dvc.yaml": "stages:\n  one:\n    cmd: echo ran >> $STAGE_SECONDS && echo 1 > out.txt\n    outs: [out.txt]\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+
+    known = {key: value for key, value in environment.items() if key not in {"BASE", "OVERRIDE"}}
+
+    def run(*words, **variables):
+        return subprocess.run(words, cwd=tmp_path, env=known | variables, capture_output=True, text=True, timeout=100)
+
+    run.folder = tmp_path
+    run.record = tmp_path / "reports/review/seconds.jsonl"
+    run("git", "init", "--quiet", "--initial-branch=main")
+    run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--allow-empty", "-m", "one")
+    return run
+
+
+def test_the_review_is_against_main_where_there_is_no_origin(project):
+    assert project("make", "rehearse").stdout == "['main', '--override', '']\n"
+    project("git", "update-ref", "refs/remotes/origin/main", "HEAD")
+    assert project("make", "rehearse").stdout == "['origin/main', '--override', '']\n"
+    assert project("make", "rehearse", "BASE=v1").stdout == "['v1', '--override', '']\n"
+    assert project("make", "rehearse", BASE="v2").stdout == "['v2', '--override', '']\n"
+
+
+def test_the_review_gets_what_continuous_integration_knows(project):
+    project.record.parent.mkdir(parents=True)
+    project.record.touch()
+    ended = project("make", "review", BASE="origin/main", OVERRIDE="the label accept-worse")
+    seconds = ["--seconds", "reports/review/seconds.jsonl"]
+    pages = ["--output", "reports/review/review.md", "--html", "reports/review/index.html"]
+    assert ended.stdout == f"{['origin/main', '--override', 'the label accept-worse', *seconds, *pages]}\n"
+
+
+@pytest.mark.parametrize("target", ["review", "rehearse"])
+def test_the_verdict_is_the_exit_code(project, target):
+    assert project("make", target, BASE="worse").returncode != 0
+    assert project("make", target, BASE="better").returncode == 0
+
+
+@pytest.mark.parametrize("words", ["$(touch planted)", "`touch planted`", "'; touch planted; '", '"; touch planted; "'])
+def test_a_branch_or_a_reason_is_no_command(project, words):
+    for variables in ({"BASE": words}, {"BASE": "main", "OVERRIDE": words}):
+        ended = project("make", "review", **variables)
+        assert repr(words) in ended.stdout
+    assert not (project.folder / "planted").exists()
+
+
+def test_the_pipeline_takes_from_a_remote_what_it_has_and_makes_the_rest(project):
+    assert project("dvc", "init", "--quiet").returncode == 0
+    ended = project("make", "reproduce")
+    assert ended.returncode == 0, ended.stderr
+    assert project.record.read_text() == "ran\n"
+
+    project("dvc", "remote", "add", "--default", "shared", str(project.folder / "shared"))
+    assert project("dvc", "push").returncode == 0
+    shutil.rmtree(project.folder / ".dvc/cache")
+    (project.folder / "out.txt").unlink()
+    ended = project("make", "reproduce")
+    assert ended.returncode == 0, ended.stderr
+    assert not project.record.exists()
+    assert (project.folder / "out.txt").read_text() == "1\n"
+
+    project("dvc", "remote", "modify", "shared", "url", "s3://needs-a-package-that-is-not-installed")
+    shutil.rmtree(project.folder / ".dvc/cache")
+    (project.folder / "out.txt").unlink()
+    ended = project("make", "reproduce")
+    assert ended.returncode == 0, ended.stderr
+    assert "The remote cannot be read: going on without it" in ended.stderr
+    assert project.record.read_text() == "ran\n"
+
+
+def test_a_pipeline_that_stops_is_a_failure(project):
+    assert project("dvc", "init", "--quiet").returncode == 0
+    (project.folder / "dvc.yaml").write_text("stages:\n  one:\n    cmd: exit 3\n")
+    assert project("make", "reproduce").returncode != 0

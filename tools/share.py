@@ -1,0 +1,74 @@
+"""`make push`: put what the locks name, and every run that the cache remembers, into the default DVC remote.
+
+`dvc push --run-cache` uploads the record of each run, but only those outputs that dvc.lock names now. Of
+a run with other parameters, a colleague then gets the record and nothing to restore.
+"""
+
+import logging
+from pathlib import Path
+
+from dvc.config import NoRemoteError, RemoteConfigError
+from dvc.repo import Repo
+from dvc.stage.cache import RunCacheNotSupported
+
+from stages.common.entry import UserError, run
+
+REMEDY = """push: no default remote is set up, so nothing was uploaded; to set one up (docs/remotes.md):
+  dvc remote add -d shared URL
+  git commit -m "A remote for the cache" .dvc/config"""
+
+
+def main() -> None:
+    failures: list[logging.LogRecord] = []  # DVC logs a line for each file that fails and raises, at most, how many
+    listener = logging.Handler(logging.ERROR)
+    listener.emit = failures.append
+    for name in ("dvc", "dvc_objects", "dvc_data"):
+        logging.getLogger(name).handlers = [listener]
+    try:
+        with Repo() as repo:
+            remote = repo.cloud.get_remote()
+            files = repo.push()
+            try:
+                more, runs = push_runs(repo)
+                absent = outputs_absent(repo)
+            except (RunCacheNotSupported, RemoteConfigError):
+                more, runs, absent = 0, None, []
+        if failures:
+            raise UserError(failures[0].getMessage())
+    except NoRemoteError:
+        print(REMEDY)
+        return
+    except Exception as error:  # each kind of storage has a library with exceptions of its own
+        first = failures[0].exc_info[1] if failures and failures[0].exc_info else error
+        reason = " ".join(str(first).split()) or repr(first)
+        raise UserError(f"the upload failed: {reason}; docs/remotes.md says how to set up a remote") from None
+
+    records = "" if runs is None else f" and the records of {runs} runs"
+    print(f"push: {files + more} new files{records} uploaded to the remote {remote.name}")
+    if runs is None:
+        print("push: a remote of this kind holds no records of runs, so only what the locks name can be pulled from it")
+    if absent:
+        names = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
+        print(f"push: not in this cache, so not uploaded: {names}; `dvc repro` makes them")
+
+
+def push_runs(repo: Repo) -> tuple[int, int]:
+    """Upload the record of every run in the cache, and the outputs of those runs as far as they are there.
+
+    How many files of outputs were new to the remote, and how many runs there are. Only DVC's internals can do
+    this. Raises `RunCacheNotSupported` or `RemoteConfigError` where the remote is of a kind without records.
+    """
+    runs = repo.stage_cache.push(None)
+    outputs = repo.stage_cache.get_used_objs(runs, force=True)
+    return sum(len(repo.cloud.push(hashes).transferred) for hashes in outputs.values()), len(runs)
+
+
+def outputs_absent(repo: Repo) -> list[str]:
+    """The outputs, relative to the repository's root, that a lock names and the remote does not have."""
+    paths = {out.hash_info.value: out.fs_path for out in repo.index.outs if out.use_cache and out.hash_info}
+    there = set(repo.cloud.get_remote_odb().oids_exist(list(paths)))
+    return sorted(Path(path).relative_to(repo.root_dir).as_posix() for key, path in paths.items() if key not in there)
+
+
+if __name__ == "__main__":
+    run("push", main)
