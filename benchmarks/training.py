@@ -1,6 +1,7 @@
 """Our training loop against stock `model.fit`, and the time it takes to an accuracy.
 
     python -m benchmarks.training                       # dense 128-64 (batch 32) and cnn_5x5 (batch 128)
+    python -m benchmarks.training --ladder              # what each step from the one to the other gains
     python -m benchmarks.training --to 0.99 --seeds 5   # seconds of training until the test accuracy is reached
 
 It reads `data/prepared`, so run `dvc repro preprocess` first. Every run is a process of its own and
@@ -15,11 +16,14 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import yaml
 
 from stages.train.params import Train
 
+# Each rung has those before it; the first is a whole epoch as one graph, on images kept in memory.
+RUNGS = ["epoch graph", "fused Adam", "byte dropout", "auto precision"]
 CONFIGURATIONS = {"fnn": {"batch_size": 32}, "cnn_5x5": {"batch_size": 128}}
 PLAIN = {  # what `fit` does too: Adam at a constant rate, nothing averaged, no augmentation
     "model_options": {},
@@ -35,41 +39,48 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     options.add_argument("--epochs", type=int, default=10)
     options.add_argument("--rounds", type=int, default=3, help="runs of each kind")
-    options.add_argument("--to", type=float, help="a test accuracy: how long does the default model take to it")
+    options.add_argument("--ladder", action="store_true", help="one speed-up after the other")
+    options.add_argument("--to", type=float, help="a test accuracy: how long does it take to get there")
     options.add_argument("--seeds", type=int, default=5)
     options.add_argument("--once", nargs=2, metavar=("KIND", "BLOCK"), help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.once:
         kind, block = chosen.once
-        print(json.dumps({"ours": ours, "stock": stock}[kind](Train.model_validate(json.loads(block)))))
+        p = Train.model_validate(json.loads(block))
+        print(json.dumps(stock(p) if kind == "stock" else ours(p, RUNGS.index(kind))))
     elif chosen.to:
         time_to_accuracy(chosen.to, chosen.seeds)
     else:
-        against_stock(chosen.epochs, chosen.rounds)
+        against_stock(["stock", *(RUNGS if chosen.ladder else RUNGS[-1:])], chosen.epochs, chosen.rounds)
 
 
-def against_stock(epochs: int, rounds: int) -> None:
-    print(f"{'model':10} {'batch':>5} {'ours':>8} {'stock fit':>10} {'ratio':>6}   median of {rounds}, {epochs} epochs")
+def against_stock(kinds: list[str], epochs: int, rounds: int) -> None:
+    """A line for each of `kinds`, the first of which the others are compared with."""
+    print(f"{'model':10} {'batch':>5}  {'':14} {'seconds':>8} {'ratio':>6}   median of {rounds}, {epochs} epochs")
     for model, changes in CONFIGURATIONS.items():
         block = default_block() | PLAIN | changes | {"model": model, "epochs": epochs}
-        seconds = {"ours": [], "stock": []}
+        seconds = {kind: [] for kind in kinds}
         for _ in range(rounds):
             for kind, taken in seconds.items():
                 taken.append(once(kind, block)["seconds"])
-        ours_median, stock_median = (statistics.median(taken) for taken in seconds.values())
-        print(
-            f"{model:10} {block['batch_size']:>5} {ours_median:>6.1f} s {stock_median:>8.1f} s "
-            f"{stock_median / ours_median:>5.1f}×"
-        )
+        for kind, taken in seconds.items():
+            median = statistics.median(taken)
+            ratio = statistics.median(seconds[kinds[0]]) / median
+            print(f"{model:10} {block['batch_size']:>5}  {kind:14} {median:>8.1f} {ratio:>5.1f}×", flush=True)
 
 
 def time_to_accuracy(accuracy: float, seeds: int) -> None:
-    """The fewest epochs, as a schedule of its own, whose mean test accuracy over the seeds reaches `accuracy`."""
-    for epochs in (1, 2, 3, 4, 6, 8, 12):
-        runs = [once("ours", default_block() | {"epochs": epochs, "seed": seed}) for seed in range(1, seeds + 1)]
+    """The quickest recipe whose mean test accuracy over the seeds reaches `accuracy`: the fast network of the
+    comparison, then the default, with ever more epochs, each number as a schedule of its own."""
+    blocks = yaml.safe_load(Path("comparison/params.yaml").read_text(encoding="utf-8"))["models"]
+    for name, epochs in (*(("fast", n) for n in (1, 2)), *(("default", n) for n in (2, 3, 4, 5, 6, 8, 12))):
+        runs = [once(RUNGS[-1], blocks[name] | {"epochs": epochs, "seed": seed}) for seed in range(1, seeds + 1)]
         mean = statistics.mean(run["test_accuracy"] for run in runs)
         seconds = statistics.median(run["seconds"] for run in runs)
-        print(f"{epochs} epochs: mean test accuracy {mean:.3%} over {seeds} seeds, median {seconds:.1f} s", flush=True)
+        print(
+            f"{name}, {epochs} epochs: mean test accuracy {mean:.3%} over {seeds} seeds, median {seconds:.1f} s",
+            flush=True,
+        )
         if mean >= accuracy:
             return
 
@@ -84,18 +95,29 @@ def once(kind: str, block: dict) -> dict:
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
-def ours(p: Train) -> dict[str, float]:
-    """Train as the stage does; seconds of training and the test accuracy of what it would ship."""
-    from stages.train import environment, fitting, models
+def ours(p: Train, rung: int) -> dict[str, float]:
+    """Train as the stage does, with the speed-ups up to `rung` of RUNGS; seconds of training and the test
+    accuracy of what it would ship."""
+    from stages.train import environment, export, fitting, models, optimizers, training
     from stages.train.__main__ import read
 
     environment.fix(p.seed, p.threads)
+    if rung < RUNGS.index("fused Adam"):
+        optimizers.Adam = environment.keras.optimizers.Adam
+    if rung < RUNGS.index("byte dropout"):
+        models.Dropout = environment.keras.layers.Dropout
+    if rung < RUNGS.index("auto precision") and p.precision == "auto":
+        p = p.model_copy(update={"precision": "float32"})
     train, validation = read("train"), read("validation")
     build = partial(getattr(models, p.model), 10, **p.model_options)
     start = time.perf_counter()
     members, _ = fitting.fit_members(build, train, validation, p, environment.choose_precision(p.precision))
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "test_accuracy": fitting.score(members, read("test"))[1]}
+    test, shipped = read("test"), export.shippable(build, members, p.model)
+    return {
+        "seconds": seconds,
+        "test_accuracy": fitting.score(training.answers(shipped, test["images"]), test["labels"])[1],
+    }
 
 
 def stock(p: Train) -> dict[str, float]:

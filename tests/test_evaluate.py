@@ -11,7 +11,8 @@ import pytest
 
 from stages.common.entry import UserError
 from stages.evaluate import __main__ as stage
-from stages.evaluate import scores
+from stages.evaluate import scores, suspects
+from stages.evaluate.corruptions import SEVERITIES, STRENGTHS, corrupt
 from stages.evaluate.model import predict
 
 ROOT = Path(__file__).parent.parent
@@ -146,6 +147,7 @@ def test_full_confidence_falls_into_the_last_bin():
     table = scores.reliability(np.eye(3, dtype=np.float32), np.arange(3), bins=4)
     assert table.to_dict("records") == [
         {"confidence_low": 0.75, "confidence_high": 1.0, "images": 3, "confidence": 1.0, "accuracy": 1.0}
+        | {"accuracy_low": 0.43850, "accuracy_high": 1.0}
     ]
 
 
@@ -173,11 +175,31 @@ def test_each_class_has_its_row_in_order_of_names():
         "recall": [1.0, 0.5, 0.5],
         "f1": [0.8, 0.5, 0.66667],
         "support": [2, 2, 2],
+        # Wilson for 2 of 2 and 1 of 2.
+        "recall_low": [0.34238, 0.09453, 0.09453],
+        "recall_high": [1.0, 0.90547, 0.90547],
     }
 
 
 def test_accuracy_is_told_apart_by_series():
-    assert scores.accuracy_by(np.array([0, 0, 4, 4, 4, 4]), PREDICTED, LABELS) == {0: 1.0, 4: 0.5}
+    table = scores.accuracy_by(np.array([0, 0, 4, 4, 4, 4]), PREDICTED, LABELS)
+    assert table.to_csv(index=False, lineterminator="\n") == (
+        "group,images,right,accuracy,accuracy_low,accuracy_high\n0,2,2,1.0,0.34238,1.0\n4,4,2,0.5,0.15004,0.84996\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("right", "total", "low", "high"),
+    [(9962, 10000, 0.994788, 0.997230), (505, 1010, 0.4692, 0.5308), (0, 1010, 0, 0.0037), (1010, 1010, 0.9962, 1)],
+)
+def test_an_interval_ends_at_zero_or_one_only_where_none_or_all_are_right(right, total, low, high):
+    found = scores.wilson(right, total)
+    assert found == pytest.approx((low, high), abs=1e-4)
+    assert (found[0] == 0, found[1] == 1) == (right == 0, right == total)
+
+
+def test_of_no_images_nothing_is_known():
+    assert scores.wilson(0, 0) == (0, 1)
 
 
 def test_roc_curves_go_from_corner_to_corner_and_are_thinned():
@@ -213,14 +235,20 @@ def project(tmp_path, monkeypatch):
     np.save(test / "labels.npy", LABELS)
     np.save(test / "series.npy", np.array([0, 0, 0, 0, 4, 4], np.uint8))
     Path("data/prepared/dataset.json").write_text(json.dumps({"classes": NAMES}))
-    Path("params.yaml").write_text("evaluate:\n  reliability_bins: 5\n")
+    Path("params.yaml").write_text("evaluate:\n  reliability_bins: 5\n  robustness_images: 100\n")
     monkeypatch.setattr(stage, "predict", lambda model, images: PROBABILITIES)
 
 
 def test_the_stage_writes_its_numbers_and_tables(project):
     stage.main()
     numbers = json.loads(Path("metrics/evaluate.json").read_text())
-    assert numbers == scores.summary(PROBABILITIES, LABELS, 5) | {"accuracy_series_0": 0.75, "accuracy_series_4": 0.5}
+    assert numbers == scores.summary(PROBABILITIES, LABELS, 5) | {
+        "accuracy_series_0": 0.75,
+        "accuracy_series_4": 0.5,
+        "accuracy_corrupted": 0.66667,
+        "accuracy_corrupted_worst": 0.66667,
+        "suspect_labels": len(suspects.find(PROBABILITIES, LABELS, {"test": 6})),
+    }
     matrix = Path("data/predictions/confusion_matrix.csv").read_text()
     assert matrix == "actual,cat,dog,owl\ncat,2,0,0\ndog,1,1,0\nowl,0,1,1\n"
     assert Path("metrics/mistakes.csv").read_text() == "index,label,predicted,confidence\n3,1,0,0.7\n5,2,1,0.6\n"
@@ -233,8 +261,19 @@ def test_the_stage_writes_its_numbers_and_tables(project):
         "evaluate.json",
         "mistakes.csv",
         "reliability.csv",
+        "robustness.csv",
         "roc.csv",
     ]
+    assert pd.read_csv("data/predictions/series.csv")["images"].tolist() == [4, 2]
+    assert np.load("data/predictions/corrupted.npy").shape == (7, 6, 28, 28)
+
+
+def test_without_series_their_table_is_empty_and_not_that_of_the_run_before(project):
+    stage.main()
+    Path("data/prepared/test/series.npy").unlink()
+    stage.main()
+    assert pd.read_csv("data/predictions/series.csv").empty
+    assert not any("series" in name for name in json.loads(Path("metrics/evaluate.json").read_text()))
 
 
 def test_where_writers_are_known_their_interval_is_among_the_numbers(project):
@@ -258,6 +297,225 @@ def test_the_stage_gives_the_same_bytes_twice(project):
     first = written()
     stage.main()
     assert written() == first
+
+
+@pytest.fixture
+def training(project):
+    """Three training images and one for validation, of which the labels of the second and of the last are wrong."""
+    for part, labels in {"train": [0, 1, 2], "validation": [2]}.items():
+        Path(f"data/prepared/{part}").mkdir()
+        np.save(f"data/prepared/{part}/labels.npy", np.array(labels, np.uint8))
+
+    def fold(train, validation):
+        np.savez("out_of_fold.npz", train=np.float32(train), validation=np.float32(validation))
+        return ["--out-of-fold", "out_of_fold.npz"]
+
+    return fold
+
+
+def test_training_labels_are_held_against_the_out_of_fold_probabilities(training):
+    stage.main(training([[0.9, 0.1, 0], [0.95, 0.05, 0], [0, 0.1, 0.9]], [[1, 0, 0]]))
+    numbers = json.loads(Path("metrics/evaluate.json").read_text())
+    assert numbers["suspect_labels_training"] == 2
+    table = Path("data/predictions/suspects.csv").read_text().splitlines()
+    assert table[0] == "part,index,label,suggested,probability_of_label,probability_of_suggested"
+    assert table[-2:] == ["validation,0,2,0,0.0,1.0", "train,1,1,0,0.05,0.95"]
+    assert len(table) == 1 + numbers["suspect_labels"] + 2
+
+
+def test_without_folds_no_training_label_is_judged(training):
+    stage.main(training(np.zeros((0, 3)), np.zeros((0, 3))))
+    assert "suspect_labels_training" not in json.loads(Path("metrics/evaluate.json").read_text())
+    assert set(pd.read_csv("data/predictions/suspects.csv")["part"]) <= {"test"}
+
+
+def test_probabilities_of_other_images_are_refused_and_nothing_is_written(training):
+    with pytest.raises(UserError, match=r"out_of_fold\.npz: has .*'train': 2.*dvc repro"):
+        stage.main(training(np.eye(3)[:2], np.eye(3)[:1]))
+    assert not Path("metrics").exists()
+    assert not Path("data/predictions").exists()
+
+
+@pytest.mark.parametrize("corruption", STRENGTHS)
+def test_a_corruption_is_the_same_whatever_else_is_run_and_grows_with_its_severity(digits, corruption):
+    images = digits[0][:200]
+    before = images.copy()
+    corrupted = {severity: corrupt(images, corruption, severity) for severity in SEVERITIES}
+    for other in STRENGTHS:
+        corrupt(images, other, 3)
+    assert (corrupt(images, corruption, 3) == corrupted[3]).all()
+    assert (images == before).all()
+    assert all(made.shape == images.shape and made.dtype == np.uint8 for made in corrupted.values())
+    distances = [np.abs(made.astype(float) - images).mean() for made in corrupted.values()]
+    assert 0 < distances[0] < distances[1] < distances[2] < distances[3] < distances[4]
+
+
+def bar(count=400):
+    """A bright upright bar of 4 × 16 pixels in the middle, so many times."""
+    images = np.zeros((count, 28, 28), np.uint8)
+    images[:, 6:22, 12:16] = 200
+    return images
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_a_shift_is_by_as_many_pixels_in_one_of_eight_directions(severity):
+    images = np.zeros((400, 28, 28), np.uint8)
+    images[:, 13, 14] = 255
+    places = np.argwhere(corrupt(images, "shift", severity))
+    moved = {(int(row) - 13, int(column) - 14) for _, row, column in places}
+    pixels = STRENGTHS["shift"][severity - 1]
+    steps = (-pixels, 0, pixels)
+    assert len(places) == 400
+    assert moved == {(down, right) for down in steps for right in steps} - {(0, 0)}
+
+
+def test_what_is_shifted_out_does_not_come_in_at_the_other_side():
+    images = np.full((100, 28, 28), 255, np.uint8)
+    lost = (corrupt(images, "shift", 5) == 0).sum(axis=(1, 2))
+    assert set(lost.tolist()) == {5 * 28, 28 * 28 - 23 * 23}
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_a_rotation_is_by_as_many_degrees_to_either_side(severity):
+    turned = corrupt(bar(), "rotation", severity).astype(float)
+    rows, columns = np.indices((28, 28)) - 13.5
+    weights = turned / turned.sum(axis=(1, 2), keepdims=True)
+    across, down, both = ((weights * part).sum(axis=(1, 2)) for part in (columns**2, rows**2, rows * columns))
+    degrees = np.rad2deg(np.arctan2(2 * both, down - across) / 2)
+    assert np.abs(degrees) == pytest.approx(STRENGTHS["rotation"][severity - 1], abs=1)
+    assert 150 < (degrees > 0).sum() < 250
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_scaling_makes_larger_or_smaller_by_the_fraction(severity):
+    area = corrupt(bar(), "scale", severity).sum(axis=(1, 2)) / bar(1).sum()
+    fraction = STRENGTHS["scale"][severity - 1]
+    larger = area > 1
+    assert area[larger] == pytest.approx((1 + fraction) ** 2, rel=0.1)
+    assert area[~larger] == pytest.approx((1 - fraction) ** 2, rel=0.15)
+    assert 150 < larger.sum() < 250
+
+
+def test_noise_has_its_deviation_and_blur_keeps_the_light_and_spreads_it():
+    grey = np.full((200, 28, 28), 128, np.uint8)
+    assert corrupt(grey, "noise", 2).std() == pytest.approx(STRENGTHS["noise"][1], rel=0.01)
+    blurred = corrupt(bar(1), "blur", 4).astype(float)
+    assert blurred.sum() == pytest.approx(bar(1).sum(), rel=0.01)
+    variance = ((np.arange(28) - 13.5) ** 2 * blurred[0].sum(axis=0)).sum() / blurred.sum()
+    assert variance == pytest.approx((4**2 - 1) / 12 + STRENGTHS["blur"][3] ** 2, rel=0.05)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_contrast_draws_to_the_mean_and_an_occluder_covers_its_square(severity):
+    faded = corrupt(bar(1), "contrast", severity)
+    assert faded.mean() == pytest.approx(bar(1).mean(), abs=0.5)
+    assert np.ptp(faded) == pytest.approx(200 * STRENGTHS["contrast"][severity - 1], abs=1)
+    covered = (corrupt(np.zeros((300, 28, 28), np.uint8), "occlusion", severity) > 0).sum(axis=(1, 2))
+    assert (covered == STRENGTHS["occlusion"][severity - 1] ** 2).all()
+
+
+def test_a_good_classifier_loses_little_at_the_first_severity_and_much_at_the_last(digits, monkeypatch):
+    from sklearn.svm import SVC
+
+    images, labels = digits
+    classifier = SVC(gamma="scale").fit(images[:1437].reshape(-1, 784), labels[:1437])
+
+    def predict(model, images):
+        return np.eye(10, dtype=np.float32)[classifier.predict(images.reshape(-1, 784))]
+
+    monkeypatch.setattr(stage, "predict", predict)
+    clean = float((predict(None, images[1437:]).argmax(axis=1) == labels[1437:]).mean())
+    table = stage.under_corruption(None, images[1437:], labels[1437:])
+    accuracy = table.pivot(index="severity", columns="corruption", values="accuracy")
+    assert (accuracy.loc[1] > clean - 0.1).all()
+    assert (accuracy.loc[5] < clean - 0.03).all()
+    assert (np.diff(accuracy.mean(axis=1)) < 0).all()
+
+
+def test_robustness_counts_the_answers_to_the_corrupted_images_of_each_row(digits, monkeypatch):
+    images, labels = digits[0][:100], digits[1][:100]
+    asked = []
+
+    def predict(model, corrupted):
+        asked.append(corrupted)
+        right = np.arange(100) < len(asked)  # one more with every row
+        return np.eye(10, dtype=np.float32)[np.where(right, labels, (labels + 1) % 10)]
+
+    monkeypatch.setattr(stage, "predict", predict)
+    table = stage.under_corruption(Path("model.tflite"), images, labels)
+    assert table["accuracy"].tolist() == [round((row + 1) / 100, 2) for row in range(35)]
+    assert set(table["images"]) == {100}
+    for row, seen in zip(table.itertuples(), asked, strict=True):
+        assert (seen == corrupt(images, row.corruption, row.severity)).all()
+
+
+def test_the_mean_and_the_worst_corruption_are_among_the_numbers():
+    table = pd.DataFrame({"corruption": ["blur", "blur", "noise", "noise"], "accuracy": [0.9, 0.7, 0.8, 0.2]})
+    assert scores.corrupted_accuracy(table) == {"accuracy_corrupted": 0.65, "accuracy_corrupted_worst": 0.5}
+
+
+def test_the_sample_has_each_class_with_its_share():
+    labels = np.random.default_rng(1).permutation(np.repeat([0, 1, 2], [600, 300, 5]))
+    chosen = scores.stratified_sample(labels, 181)
+    assert np.bincount(labels[chosen]).tolist() == [120, 60, 1]
+    assert (np.diff(chosen) > 0).all()
+    assert (scores.stratified_sample(labels, 181) == chosen).all()
+    assert chosen[-1] > 700 and not (chosen == np.arange(181)).all()
+
+
+def test_of_fewer_images_than_the_sample_all_are_taken():
+    assert scores.stratified_sample(np.array([2, 0, 2, 1]), 100).tolist() == [0, 1, 2, 3]
+
+
+def test_suspects_are_those_contradicted_with_the_confidence_that_is_usual_for_the_class():
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    # The usual confidence: class 0 (0.9 + 0.7 + 0.2) / 3 = 0.6, class 1 (0.9 + 0.45 + 0.3) / 3 = 0.55.
+    of_zero = np.array([0.9, 0.7, 0.2, 0.1, 0.55, 0.7])
+    table = suspects.find(np.stack([of_zero, 1 - of_zero], axis=1), labels, {"train": 4, "validation": 2})
+    # The fifth image is taken for 0 with 0.55: merely uncertain. The third has the wider margin of the two.
+    assert table.to_dict("records") == [
+        {"part": "train", "index": 2, "label": 0, "suggested": 1}
+        | {"probability_of_label": 0.2, "probability_of_suggested": 0.8},
+        {"part": "validation", "index": 1, "label": 1, "suggested": 0}
+        | {"probability_of_label": 0.3, "probability_of_suggested": 0.7},
+    ]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_without_labels_raises_no_suspicion():
+    assert suspects.find(np.array([[0.9, 0.1], [0.01, 0.99]]), np.array([0, 0]), {"test": 2}).empty
+
+
+@pytest.fixture(scope="module")
+def judged(digits):
+    """The suspects among the digits with so many of their labels changed, and the indices of the changed ones."""
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.neighbors import KNeighborsClassifier
+
+    def judge(changed):
+        images, labels = digits[0].reshape(-1, 784), digits[1].astype(int)
+        generator = np.random.default_rng(0)
+        planted = generator.choice(len(labels), changed, replace=False)
+        labels[planted] = (labels[planted] + generator.integers(1, 10, changed)) % 10
+        folds = StratifiedKFold(5, shuffle=True, random_state=0)
+        classifier = KNeighborsClassifier(20, weights="distance")
+        probabilities = cross_val_predict(classifier, images, labels, cv=folds, method="predict_proba")
+        return suspects.find(probabilities, labels, {"train": 1500, "validation": 297}), planted
+
+    return judge
+
+
+def test_wrong_labels_are_found_near_the_top(judged):
+    table, planted = judged(54)  # 3 %
+    place = table["index"] + np.where(table["part"] == "train", 0, 1500)
+    found = place.isin(planted)
+    assert found.sum() >= 0.75 * len(planted)
+    assert found.sum() >= 0.95 * len(table)
+    assert found[:30].all()
+
+
+def test_where_no_label_was_changed_few_are_suspect(judged):
+    assert len(judged(0)[0]) <= 0.003 * 1797
 
 
 class Interpreter:

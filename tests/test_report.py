@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from stages.common.entry import UserError
+from stages.evaluate.corruptions import STRENGTHS
+from stages.evaluate.scores import wilson
 from stages.report import pictures, tables
 from stages.report.__main__ import main
 
@@ -26,7 +28,16 @@ VOID = {"meta", "link", "img", "br", "input"}
 
 
 def inputs(
-    folder, classes=DIGITS, epochs=5, perfect=False, series=False, title="A data set <&>", size=28, processor="x86-64"
+    folder,
+    classes=DIGITS,
+    epochs=5,
+    perfect=False,
+    series=False,
+    title="A data set <&>",
+    size=28,
+    processor="x86-64",
+    suspects=2,
+    suspects_training=None,
 ):
     """What the stages before leave under `folder`, made from scikit-learn's digits and a nearest-mean classifier."""
     from sklearn.datasets import load_digits
@@ -49,21 +60,25 @@ def inputs(
     matrix = np.zeros((len(classes), len(classes)), int)
     np.add.at(matrix, (actual, predicted), 1)
 
-    for name in ("data/prepared/test", "data/predictions", "metrics", "models"):
+    parts = ("data/prepared/train", "data/prepared/validation", "data/prepared/test")
+    for name in (*parts, "data/predictions", "metrics", "models"):
         (folder / name).mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", folder)
-    np.save(folder / "data/prepared/test/images.npy", images)
-    low, high = tables.wilson(len(test) - len(wrong), len(test))
+    for part in parts:
+        np.save(folder / part / "images.npy", images)
+    np.save(folder / "data/predictions/corrupted.npy", np.resize(images, (len(STRENGTHS), 6, size, size)))
+    low, high = wilson(len(test) - len(wrong), len(test))
     accuracy = 1 - len(wrong) / len(test)
     numbers = dict.fromkeys(
         ("precision_macro", "recall_macro", "f1_macro", "auc_macro", "calibration_error", "loss"), 0.5
     )
     metrics = {"accuracy": accuracy, "accuracy_low": low, "accuracy_high": high, **numbers}
-    metrics |= {"mistakes": len(wrong), "images": len(test)}
-    if series:
-        written = np.where(np.arange(len(test)) < 500, 0, 4).astype(np.uint8)
-        np.save(folder / "data/prepared/test/series.npy", written)
-        metrics |= {f"accuracy_series_{k}": float((predicted == actual)[written == k].mean()) for k in (0, 4)}
+    metrics |= {"mistakes": len(wrong), "images": len(test), "accuracy_corrupted": 0.7, "suspect_labels": suspects}
+    suspected = [("test", index, 0, 1, 0.01, 0.98) for index in range(suspects)]
+    if suspects_training is not None:
+        metrics["suspect_labels_training"] = suspects_training
+        suspected += [(("validation", "train")[index % 2], index, 1, 0, 0, 1) for index in range(suspects_training)]
+    by_series = [(k, 400, 390, 0.975, 0.955, 0.987) for k in (0, 4)] if series else []
     dataset = {"name": "own", "title": title, "classes": classes, "licence": "CC0", "citation": "A. Nonymous"}
     dataset |= {"homepage": "https://example.org/", "files": {"train-images-idx3-ubyte": "ab" * 32}, "writers": series}
     dataset |= {"images": {"train": 800, "validation": 100, "test": len(test)}, "split": "stratified"}
@@ -89,9 +104,11 @@ def inputs(
     for left, end in pairwise(edges):
         inside = (confidence > left) & (confidence <= end)
         share = (confidence[inside].mean(), (predicted == actual)[inside].mean()) if inside.any() else ("", "")
-        bins.append((left, end, inside.sum(), *share))
+        bins.append((left, end, inside.sum(), *share, *wilson((predicted == actual)[inside].sum(), inside.sum())))
     history = [(e, 1 / e, 1 - 0.3 / e, 1.2 / e, 1 - 0.4 / e, 0.001) for e in range(1, epochs + 1)]
     ratio = matrix.diagonal() / matrix.sum(1)
+    ends = zip(*map(wilson, matrix.diagonal(), matrix.sum(1)), strict=True)
+    damaged = [(name, severity, 1 - 0.1 * severity, 800) for name in STRENGTHS for severity in range(1, 6)]
     for name, header, rows in (
         ("metrics/history.csv", "epoch,loss,accuracy,validation_loss,validation_accuracy,learning_rate", history),
         (
@@ -101,8 +118,8 @@ def inputs(
         ),
         (
             "metrics/classes.csv",
-            "class,precision,recall,f1,support",
-            zip(classes, ratio, ratio, ratio, matrix.sum(1), strict=True),
+            "class,precision,recall,f1,support,recall_low,recall_high",
+            zip(classes, ratio, ratio, ratio, matrix.sum(1), *ends, strict=True),
         ),
         (
             "data/predictions/confusion_matrix.csv",
@@ -110,7 +127,18 @@ def inputs(
             [(c, *r) for c, r in zip(classes, matrix, strict=True)],
         ),
         ("metrics/roc.csv", "class,false_positive_rate,true_positive_rate", curve),
-        ("metrics/reliability.csv", "confidence_low,confidence_high,images,confidence,accuracy", bins),
+        (
+            "metrics/reliability.csv",
+            "confidence_low,confidence_high,images,confidence,accuracy,accuracy_low,accuracy_high",
+            bins,
+        ),
+        ("metrics/robustness.csv", "corruption,severity,accuracy,images", damaged),
+        ("data/predictions/series.csv", "group,images,right,accuracy,accuracy_low,accuracy_high", by_series),
+        (
+            "data/predictions/suspects.csv",
+            "part,index,label,suggested,probability_of_label,probability_of_suggested",
+            suspected,
+        ),
         (
             "data/predictions/test.csv",
             "index,label,predicted,confidence",
@@ -143,7 +171,7 @@ class Page(HTMLParser):
             ]
         if tag == "img":
             assert values["alt"]
-            self.pictures.append(values["src"])
+            self.pictures.append(values["alt"])
         assert tag not in {"script", "iframe", "object", "embed", "video", "audio", "foreignobject"}
         if tag not in VOID:
             self.open.append(tag)
@@ -173,7 +201,7 @@ def test_page_is_whole_and_loads_nothing(tmp_path, monkeypatch):
         re.findall(r"url\(#([^)]*)\)", text)
     )
     assert used <= set(page.ids)
-    assert text.count("<svg") == text.count('role="img"') == 8
+    assert text.count("<svg") == text.count('role="img"') == 9
     assert "A data set &lt;&amp;&gt;" in text and "A data set <&>" not in text
     assert "high-school students" in text and "high-school students" in card
     assert len(text) < 1_000_000
@@ -186,12 +214,13 @@ def test_page_says_what_was_measured(tmp_path, monkeypatch):
     for number in ("accuracy", "accuracy_low", "accuracy_high"):
         assert tables.percent(metrics[number]) in text
         assert tables.percent(metrics[number]) in card
-    assert len(page.pictures) == min(60, metrics["mistakes"])
+    assert sum("taken for" in alt for alt in page.pictures) == min(60, metrics["mistakes"])
     assert "ab" * 32 in text and "ab" * 32 in card
-    assert "Accuracy by writer" not in text and "NIST" not in text + card
+    assert "Accuracy by writer" not in text and "NIST series" not in text + card
     for block in ("download", "validate", "preprocess", "train", "evaluate", "report"):
         assert f"<h3>{block}</h3>" in text
     assert "<h3>datasets</h3>" not in text
+    assert "people dispute" not in text and "temperature scaling" not in text and "Temperature" not in card
 
 
 def test_the_interval_over_writers_is_shown_where_it_is_known(tmp_path, monkeypatch):
@@ -236,6 +265,8 @@ def test_same_inputs_same_bytes(tmp_path):
         {"classes": ["even", "odd|<b>"]},
         {"size": 8},
         {"processor": None},
+        {"suspects": 0},
+        {"suspects_training": 0},
     ],
     ids=str,
 )
@@ -243,7 +274,8 @@ def test_unusual_inputs_render(tmp_path, monkeypatch, changes):
     page, text, card = render(inputs(tmp_path, **changes), monkeypatch)
     assert not re.search(r"\bnan\b|\binf\b|None", text + card)
     if changes.get("perfect"):
-        assert not page.pictures and "every test image is recognised" in text
+        assert "every test image is recognised" in text
+        assert not any("taken for" in alt for alt in page.pictures)
     for name in changes.get("classes", []):
         assert tables.cell(name) in card
 
@@ -253,7 +285,7 @@ def test_gallery_is_limited_and_surest_first(tmp_path, monkeypatch):
     limit = (tmp_path / "params.yaml").read_text().replace("gallery_images: 60", "gallery_images: 3")
     (tmp_path / "params.yaml").write_text(limit)
     page, text, _ = render(tmp_path, monkeypatch)
-    assert len(page.pictures) == 3 and "The 3 most confident of" in text
+    assert sum("taken for" in alt for alt in page.pictures) == 3 and "The 3 most confident of" in text
     rows = [
         {"index": "4", "label": "0", "predicted": "1", "confidence": "0.5"},
         {"index": "7", "label": "1", "predicted": "0", "confidence": "0.9"},
@@ -272,9 +304,58 @@ def test_missing_input_is_one_clear_line(tmp_path, monkeypatch):
     assert not (tmp_path / "reports").exists()
 
 
-def test_wilson_agrees_with_known_values():
-    assert tables.wilson(9962, 10000) == pytest.approx((0.994788, 0.997230), abs=1e-6)
-    assert tables.wilson(10, 10)[1] == pytest.approx(1) and tables.wilson(0, 0) == (0, 1)
+def test_robustness_is_shown_by_corruption_and_severity(tmp_path, monkeypatch):
+    inputs(tmp_path)
+    table = tmp_path / "metrics/robustness.csv"
+    table.write_text(table.read_text().replace("blur,3,0.7", "blur,3,0.123"))
+    page, text, card = render(tmp_path, monkeypatch)
+    shown = [alt for alt in page.pictures if re.search(r"severity \d|as it is", alt)]
+    assert len(shown) == 7 * 6 and "blur, severity 3" in shown
+    assert "12.3%" in text and "of 800 such images" in text
+    assert re.search(r"noise does the least harm\s+\(70.00%\), blur the most \(58.46%\)", text)
+    assert "| Accuracy on corrupted images, mean | 70.00% |" in card
+    assert "| – rotation, severity 1 to 5 | 90.00% to 50.00% |" in card
+
+
+def test_suspect_labels_of_test_and_training_images_have_a_gallery_each(tmp_path, monkeypatch):
+    page, text, card = render(inputs(tmp_path, suspects=2, suspects_training=61), monkeypatch)
+    suspects = [alt for alt in page.pictures if "the model says" in alt]
+    assert suspects[:2] == [f"Test image {index}: labelled 0, the model says 1" for index in range(2)]
+    assert suspects[2:4] == [
+        "Validation image 0: labelled 1, the model says 0",
+        "Train image 1: labelled 1, the model says 0",
+    ]
+    assert len(suspects) == 2 + 60
+    assert "2 suspect labels." in text and "61 suspect labels, the first 60 of them shown." in text
+    assert "train.folds=5" not in text
+    assert "2 labels of the test images" in card and "61 labels of the training and validation images" in card
+
+
+def test_a_suspect_is_shown_with_its_own_picture(tmp_path, monkeypatch):
+    inputs(tmp_path, suspects=0, suspects_training=2)
+    for part, level in (("train", 100), ("validation", 200)):
+        np.save(tmp_path / f"data/prepared/{part}/images.npy", np.full((5, 28, 28), level, np.uint8))
+    _, text, _ = render(tmp_path, monkeypatch)
+    for name, level in (("Validation image 0", 200), ("Train image 1", 100)):
+        picture = re.escape(pictures.png(np.full((28, 28), level, np.uint8)))
+        assert re.search(f'src="{picture}" alt="{name}', text)
+
+
+def test_without_folds_the_page_says_that_training_labels_were_not_looked_at(tmp_path, monkeypatch):
+    page, text, card = render(inputs(tmp_path, suspects=0), monkeypatch)
+    assert "Their labels were not looked at" in text and "dvc exp run -S train.folds=5" in text
+    assert not any("the model says" in alt for alt in page.pictures) and text.count("No label is suspect.") == 1
+    assert "no labels of the test images with confidence. Some" in card
+
+
+def test_disputed_suspects_and_a_fitted_temperature_are_told_where_there_are_any(tmp_path, monkeypatch):
+    inputs(tmp_path, suspects=4)
+    for name, more in (("data/prepared/dataset", {"disputed": [1, 3, 7]}), ("metrics/train", {"temperature": 1.23456})):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | more))
+    _, text, card = render(tmp_path, monkeypatch)
+    assert "2 of them are among the 3 images whose label people dispute." in text
+    assert "divided by 1.235" in text and "| Temperature (logits are divided by it) | 1.235 |" in card
 
 
 def test_numbers_as_written():
@@ -302,10 +383,3 @@ def test_png_is_the_image():
 def test_names_beyond_the_font_get_an_index():
     assert pictures.labels(FASHION) == FASHION
     assert pictures.labels(KANA)[0] == "0 お"
-
-
-@pytest.mark.parametrize(("right", "low", "high"), [(0, 0.0, 0.0037), (1010, 0.9962, 1.0), (505, 0.4692, 0.5308)])
-def test_the_interval_of_a_perfect_class_ends_at_one(right, low, high):
-    found = tables.wilson(right, 1010)
-    assert found == pytest.approx((low, high), abs=1e-4)
-    assert (found[0] == 0, found[1] == 1) == (right == 0, right == 1010)

@@ -96,6 +96,7 @@ OUTPUTS = [
     "metrics/train.json",
     "models/model.keras",
     "models/model.tflite",
+    "models/out_of_fold.npz",
     "models/training.json",
 ]
 

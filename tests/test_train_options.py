@@ -50,6 +50,12 @@ def run(digits):
     return make
 
 
+def accuracy(model, part):
+    from stages.train import training
+
+    return np.mean(training.answers(model, part["images"]).argmax(axis=1) == part["labels"])
+
+
 def weights(model):
     return np.concatenate([weight.ravel() for weight in model.get_weights()])
 
@@ -96,29 +102,25 @@ def test_reduce_on_plateau_lowers_the_rate_once_the_validation_loss_stays(run):
 
 
 def test_early_stopping_ends_the_training_and_ships_the_best_weights(run):
-    from stages.train import fitting
-
     p, members, history = run(epochs=60, early_stopping={"patience": 2})
     accuracies = [row["validation_accuracy"] for row in history]
     assert len(history) < 60
     assert accuracies.index(max(accuracies)) == len(history) - 1 - p.early_stopping.patience
-    assert fitting.score(members, run.validation)[1] == pytest.approx(max(accuracies))
+    assert accuracy(members[0], run.validation) == pytest.approx(max(accuracies))
 
 
 def test_averaged_weights_are_not_the_last_ones_and_are_what_is_validated(run):
-    from stages.train import fitting
-
     _, [last], _ = run()
     _, [averaged], history = run(weight_average=0.9)
     assert 0 < np.abs(weights(averaged) - weights(last)).max() < 0.5
-    assert fitting.score([averaged], run.validation)[1] == pytest.approx(history[-1]["validation_accuracy"])
+    assert accuracy(averaged, run.validation) == pytest.approx(history[-1]["validation_accuracy"])
 
 
 def test_label_smoothing_makes_the_model_less_sure(run):
     from stages.train import training
 
     def confidence(model):
-        answers = training.logits(model, run.train["images"]).astype(np.float64)
+        answers = training.answers(model, run.train["images"]).astype(np.float64)
         return np.mean(1 / np.exp(answers - answers.max(axis=1, keepdims=True)).sum(axis=1))
 
     _, [plain], _ = run(epochs=12)
@@ -155,7 +157,7 @@ def test_an_ensemble_is_its_seeds_models_averaged_in_one(run):
     for member, single in zip(members, singles):
         assert weights(member).tolist() == weights(single).tolist()
     assert len(history) == 1
-    answers = [export.tf.nn.softmax(training.logits(member, run.validation["images"])).numpy() for member in members]
+    answers = [export.tf.nn.softmax(training.answers(member, run.validation["images"])).numpy() for member in members]
     shipped = export.shippable(run.build, members, "ensemble")
     together = shipped(run.validation["images"][..., np.newaxis].astype("float32")).numpy()
     np.testing.assert_allclose(together, np.mean(answers, axis=0), atol=1e-5)
@@ -205,9 +207,75 @@ def test_cross_validation_gives_mean_and_standard_deviation(run):
     from stages.train import fitting
 
     p = run(folds=3, epochs=2)[0]
-    numbers = fitting.cross_validate(run.build, run.train, run.validation, p, "float32")
+    numbers, out_of_fold = fitting.cross_validate(run.build, run.train, run.validation, p, "float32")
     assert 0.5 < numbers["cross_validation_accuracy"] <= 1
     assert 0 < numbers["cross_validation_accuracy_sd"] < 0.5
+    labels = np.concatenate([run.train["labels"], run.validation["labels"]])
+    assert np.mean(out_of_fold.argmax(axis=1) == labels) == pytest.approx(numbers["cross_validation_accuracy"])
+
+
+def test_the_probabilities_out_of_fold_come_from_a_model_that_did_not_see_the_image(run):
+    from stages.train import fitting
+
+    generator = np.random.default_rng(0)
+    labels = generator.permutation(run.train["labels"])  # nothing to learn but by heart
+    p = run(epochs=90, folds=2, learning_rate=0.005)[0]
+    planted, build = run.train | {"labels": labels}, partial(run.build, dropout=0)
+    _, out_of_fold = fitting.cross_validate(build, planted, run.validation, p, "float32")
+    by_heart, _ = fitting.fit(build, planted, run.validation, p, "float32")
+    assert accuracy(by_heart, planted) > 0.6
+    assert np.mean(out_of_fold[: len(labels)].argmax(axis=1) == labels) < 0.3
+
+
+def test_wrong_labels_are_found_out_of_fold(run):
+    from stages.evaluate import suspects
+    from stages.train import fitting
+
+    generator = np.random.default_rng(1)
+    wrong = generator.choice(400, 12, replace=False)  # 2 % of all
+    labels = run.train["labels"].copy()
+    labels[wrong] = (labels[wrong] + generator.integers(1, 10, len(wrong))) % 10
+    p = run(epochs=20, folds=4)[0]
+    _, out_of_fold = fitting.cross_validate(run.build, run.train | {"labels": labels}, run.validation, p, "float32")
+    everything = np.concatenate([labels, run.validation["labels"]])
+    found = suspects.find(out_of_fold, everything, {"train": 400, "validation": 200}).head(len(wrong))
+    assert sum(found["part"].eq("train") & found["index"].isin(wrong)) >= 0.75 * len(wrong)
+
+
+def test_fitted_temperature_undoes_overconfidence_and_the_shipped_model_carries_it(run, tmp_path):
+    from stages.train import calibration, export, fitting, training
+
+    _, members, _ = run(epochs=60, ensemble=2)
+    for member in members:  # five times too sure
+        member.layers[-1].set_weights([5 * weight for weight in member.layers[-1].get_weights()])
+    shipped = export.shippable(run.build, members, "fnn")
+    before = training.answers(shipped, run.validation["images"])
+    temperature = calibration.fit_temperature(before, run.validation["labels"])
+    assert temperature > 1.5
+    saved = tmp_path / "model.keras"
+    export.save_keras(export.tempered(shipped, temperature), saved)
+    after = training.answers(export.keras.models.load_model(saved), run.validation["images"])
+    labels = run.validation["labels"]
+    assert fitting.score(after, labels)[0] < fitting.score(before, labels)[0] - 0.05
+    assert (after.argmax(axis=1) == before.argmax(axis=1)).all()
+
+
+def test_dropout_keeps_its_share_and_the_expected_sum(run):
+    from stages.train.dropout import Dropout
+
+    kept = Dropout(0.3)(np.ones((500, 401), np.float32), training=True).numpy()
+    assert np.mean(kept == 0) == pytest.approx(0.3, abs=0.01)
+    assert kept.mean() == pytest.approx(1, abs=0.01)
+    assert np.corrcoef(kept[:, 0], kept[:, 1])[0, 1] == pytest.approx(0, abs=0.2)
+    assert (Dropout(0.3)(np.ones((3, 3)), training=False).numpy() == 1).all()
+
+
+def test_the_shipped_model_has_only_layers_of_keras(run):
+    from stages.train import export
+
+    _, members, _ = run(epochs=1)
+    kinds = {type(layer).__module__.split(".")[0] for layer in export.shippable(run.build, members, "fnn").layers}
+    assert kinds == {"keras"}
 
 
 @pytest.mark.parametrize(

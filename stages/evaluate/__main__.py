@@ -12,13 +12,15 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix
 
 from stages.common import parameters
-from stages.common.entry import run
+from stages.common.entry import UserError, run
 from stages.common.files import replacing, write_json, write_text
-from stages.evaluate import scores
+from stages.evaluate import scores, suspects
+from stages.evaluate.corruptions import SEVERITIES, STRENGTHS, corrupt
 from stages.evaluate.model import predict
 from stages.evaluate.params import Evaluate
 
 PREPARED = Path("data/prepared")
+LISTED = 1000  # suspect labels of the test and of the training images each, at most
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -36,24 +38,75 @@ def main(arguments: Sequence[str] = ()) -> None:
         numbers["accuracy_undisputed"] = scores.accuracy_without(dataset["disputed"], predicted, labels)
     if "writers" in test:
         numbers |= scores.writer_interval(test["writers"], predicted, labels)
-    if "series" in test:
-        by_series = scores.accuracy_by(test["series"], predicted, labels)
-        numbers |= {f"accuracy_series_{name}": value for name, value in by_series.items()}
+    series = scores.accuracy_by(test.get("series", labels[:0]), predicted, labels)
+    numbers |= {f"accuracy_series_{row.group}": row.accuracy for row in series.itertuples()}
+    chosen = scores.stratified_sample(labels, p.robustness_images)
+    robustness = under_corruption(options.model, test["images"][chosen], labels[chosen])
+    numbers |= scores.corrupted_accuracy(robustness)
+    suspected = [suspects.find(probabilities, labels, {"test": len(labels)})]
+    numbers["suspect_labels"] = len(suspected[0])
+    if options.out_of_fold and (training := suspects_in_training(options.out_of_fold)) is not None:
+        suspected.append(training)
+        numbers["suspect_labels_training"] = len(training)
 
     write_json(options.numbers, numbers)
     write_table(options.tables / "mistakes.csv", scores.mistakes(probabilities, labels))
     write_table(options.tables / "classes.csv", scores.per_class(predicted, labels, names))
     write_table(options.tables / "roc.csv", scores.roc(probabilities, labels, names))
     write_table(options.tables / "reliability.csv", scores.reliability(probabilities, labels, p.reliability_bins))
+    write_table(options.tables / "robustness.csv", robustness)
     write_predictions(options.predictions, probabilities, labels, names)
+    write_table(options.predictions / "series.csv", series)
+    write_table(options.predictions / "suspects.csv", pd.concat([table.head(LISTED) for table in suspected]))
+    write_array(options.predictions / "corrupted.npy", examples(test["images"][chosen]))
     print(
         f"evaluate: accuracy {numbers['accuracy']:.2%} (95 % interval {numbers['accuracy_low']:.2%} to "
         f"{numbers['accuracy_high']:.2%}), {numbers['mistakes']} mistakes in {numbers['images']:,} images"
     )
 
 
+def under_corruption(model: Path, images: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Columns corruption, severity, accuracy, images: how many of uint8 `images` (N, 28, 28) are still recognised."""
+    rows = []
+    for corruption in STRENGTHS:
+        for severity in SEVERITIES:
+            predicted = predict(model, corrupt(images, corruption, severity)).argmax(axis=1)
+            rows.append((corruption, severity, round(float((predicted == labels).mean()), scores.DIGITS), len(labels)))
+    return pd.DataFrame(rows, columns=["corruption", "severity", "accuracy", "images"])
+
+
+def examples(images: np.ndarray) -> np.ndarray:
+    """An image for each corruption, as it is and at each severity: uint8 (corruptions, 1 + severities, 28, 28)."""
+    shown = []
+    for number, corruption in enumerate(STRENGTHS):
+        one = images[[number % len(images)]]
+        shown.append(np.concatenate([one, *(corrupt(one, corruption, severity) for severity in SEVERITIES)]))
+    return np.stack(shown)
+
+
+def suspects_in_training(out_of_fold: Path) -> pd.DataFrame | None:
+    """`suspects.find` in the training and validation images, or None where the training made no folds.
+
+    Raises `UserError` where the probabilities are not those of the prepared images.
+    """
+    with np.load(out_of_fold) as parts:
+        probabilities = {part: parts[part] for part in ("train", "validation")}
+    labels = {part: np.load(PREPARED / part / "labels.npy") for part in probabilities}
+    counts = {part: len(rows) for part, rows in probabilities.items()}
+    if not any(counts.values()):
+        return None
+    if counts != {part: len(rows) for part, rows in labels.items()}:
+        raise UserError(f"{out_of_fold}: has {counts}, other numbers of images than {PREPARED}; run `dvc repro`")
+    return suspects.find(*(np.concatenate(list(of.values())) for of in (probabilities, labels)), counts)
+
+
 def write_table(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def write_array(path: Path, values: np.ndarray) -> None:
+    with replacing(path) as temporary:
+        np.save(temporary, values)
 
 
 def write_predictions(folder: Path, probabilities: np.ndarray, labels: np.ndarray, names: list[str]) -> None:
@@ -71,8 +124,7 @@ def write_predictions(folder: Path, probabilities: np.ndarray, labels: np.ndarra
         }
     )
     write_table(folder / "test.csv", table)
-    with replacing(folder / "probabilities.npy") as path:
-        np.save(path, probabilities)
+    write_array(folder / "probabilities.npy", probabilities)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -82,6 +134,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options.add_argument("--numbers", type=Path, default=Path("metrics/evaluate.json"), help="the file for its numbers")
     options.add_argument("--tables", type=Path, default=Path("metrics"), help="the folder for tables and curves")
     options.add_argument("--predictions", type=Path, default=Path("data/predictions"), help="the folder for answers")
+    options.add_argument(
+        "--out-of-fold",
+        type=Path,
+        help="the training's out-of-fold probabilities, to look for wrong labels of training images too",
+    )
     return options.parse_args(arguments)
 
 

@@ -7,3 +7,4 @@ from stages.common.parameters import Block
 
 class Evaluate(Block):
     reliability_bins: int = Field(ge=2, le=100)
+    robustness_images: int = Field(ge=100)

@@ -10,6 +10,7 @@ ROC_POINTS = 200  # of a curve at most: as many as its picture can show
 RESAMPLES = 10_000  # of the writers: another seed then moves an end by 1 or 2 % of the interval's width
 RESAMPLES_AT_ONCE = 500  # for memory, where the writers are many
 RESAMPLING_SEED = 20
+SAMPLE_SEED = 20
 
 
 def summary(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> dict[str, float | int]:
@@ -18,14 +19,14 @@ def summary(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> dict[st
     predicted = probabilities.argmax(axis=1)
     classes = np.arange(probabilities.shape[1])
     right = int((predicted == labels).sum())
-    interval = binomtest(right, len(labels)).proportion_ci(0.95, method="wilson")
+    low, high = wilson(right, len(labels))
     precision, recall, f1, _ = precision_recall_fscore_support(
         labels, predicted, labels=classes, average="macro", zero_division=0
     )
     numbers = {
         "accuracy": accuracy_score(labels, predicted),
-        "accuracy_low": interval.low,
-        "accuracy_high": interval.high,
+        "accuracy_low": low,
+        "accuracy_high": high,
         "loss": log_loss(labels, normalised(probabilities), labels=classes),
         "precision_macro": precision,
         "recall_macro": recall,
@@ -35,6 +36,14 @@ def summary(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> dict[st
     }
     rounded = {name: round(float(value), DIGITS) for name, value in numbers.items()}
     return rounded | {"mistakes": len(labels) - right, "images": len(labels)}
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of the proportion `right / total` (Wilson 1927); (0, 1) where `total` is 0."""
+    if not total:
+        return 0.0, 1.0
+    interval = binomtest(int(right), int(total)).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def normalised(probabilities: np.ndarray) -> np.ndarray:
@@ -48,9 +57,17 @@ def macro_auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean([roc_auc_score(labels == c, probabilities[:, c]) for c in np.unique(labels)]))
 
 
-def accuracy_by(groups: np.ndarray, predicted: np.ndarray, labels: np.ndarray) -> dict[int, float]:
-    """Accuracy within each value of `groups` (images,), such as the NIST series."""
-    return {int(g): round(float((predicted == labels)[groups == g].mean()), DIGITS) for g in np.unique(groups)}
+def accuracy_by(groups: np.ndarray, predicted: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Accuracy within each value of `groups` (images,), such as the NIST series.
+
+    Columns group, images, right, accuracy, accuracy_low, accuracy_high (Wilson's 95 % interval).
+    """
+    rows = []
+    for group in np.unique(groups):
+        images, right = int((groups == group).sum()), int((predicted == labels)[groups == group].sum())
+        rows.append((int(group), images, right, right / images, *wilson(right, images)))
+    columns = ["group", "images", "right", "accuracy", "accuracy_low", "accuracy_high"]
+    return pd.DataFrame(rows, columns=columns).round(DIGITS)
 
 
 def writer_interval(writers: np.ndarray, predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -87,12 +104,15 @@ def accuracy_without(indices: list[int], predicted: np.ndarray, labels: np.ndarr
 
 
 def per_class(predicted: np.ndarray, labels: np.ndarray, names: list[str]) -> pd.DataFrame:
-    """Columns class, precision, recall, f1, support: a row a class, in the order of `names`."""
+    """Columns class, precision, recall, f1, support, recall_low, recall_high (Wilson's 95 % interval):
+    a row a class, in the order of `names`."""
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=np.arange(len(names)), zero_division=0
     )
+    right = np.bincount(labels[predicted == labels], minlength=len(names))
+    low, high = zip(*map(wilson, right, support), strict=True)
     table = pd.DataFrame({"class": names, "precision": precision, "recall": recall, "f1": f1, "support": support})
-    return table.round(DIGITS)
+    return table.assign(recall_low=low, recall_high=high).round(DIGITS)
 
 
 def mistakes(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
@@ -132,7 +152,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> pd.
     """Confidence against accuracy in `bins` bins of equal width over [0, 1], empty ones left out.
 
     Columns confidence_low, confidence_high (the bin's edges), images, confidence and accuracy
-    (means within the bin).
+    (means within the bin), accuracy_low and accuracy_high (Wilson's 95 % interval).
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == labels
@@ -144,6 +164,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> pd.
             "images": int((index == b).sum()),
             "confidence": confidence[index == b].mean(),
             "accuracy": right[index == b].mean(),
+            **dict(zip(("accuracy_low", "accuracy_high"), wilson(right[index == b].sum(), (index == b).sum()))),
         }
         for b in np.unique(index)
     ]
@@ -153,3 +174,22 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> pd.
 def calibration_error(bins: pd.DataFrame) -> float:
     """Expected calibration error (Naeini et al. 2015): the mean gap of confidence and accuracy, by images."""
     return float((bins["images"] * (bins["confidence"] - bins["accuracy"]).abs()).sum() / bins["images"].sum())
+
+
+def stratified_sample(labels: np.ndarray, count: int) -> np.ndarray:
+    """Sorted indices of `count` images, each class with its share, the same each time; of all where there are fewer."""
+    order = np.random.default_rng(SAMPLE_SEED).permutation(len(labels))
+    place = np.empty(len(labels))  # of an image among those of its class, as a fraction
+    for c in np.unique(labels):
+        own = order[labels[order] == c]
+        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+    return np.sort(np.argsort(place, kind="stable")[:count])
+
+
+def corrupted_accuracy(robustness: pd.DataFrame) -> dict[str, float]:
+    """Mean accuracy over all corruptions and severities, and that of the corruption that is read worst."""
+    means = robustness.groupby("corruption")["accuracy"].mean()
+    return {
+        "accuracy_corrupted": round(float(robustness["accuracy"].mean()), DIGITS),
+        "accuracy_corrupted_worst": round(float(means.min()), DIGITS),
+    }

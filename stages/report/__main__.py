@@ -16,6 +16,7 @@ METRICS = Path("metrics")
 PREDICTIONS = Path("data/predictions")
 REPORTS = Path("reports")
 CURVES = ("loss", "accuracy")
+PARTS = ("train", "validation", "test")
 
 
 def main() -> None:
@@ -29,21 +30,37 @@ def main() -> None:
     metrics = inputs.read_json(METRICS / "evaluate.json")
     classes = dataset["classes"]
     matrix = inputs.read_confusion_matrix(PREDICTIONS / "confusion_matrix.csv", classes)
-    scores = inputs.read_table(METRICS / "classes.csv", ("class", "precision", "recall", "f1"))
+    scores = inputs.read_table(
+        METRICS / "classes.csv", ("class", "precision", "recall", "f1", "recall_low", "recall_high")
+    )
     mistakes = inputs.read_table(METRICS / "mistakes.csv", ("index", "label", "predicted", "confidence"))
     history = inputs.read_table(METRICS / "history.csv", ("epoch", *CURVES, *(f"validation_{key}" for key in CURVES)))
     curves = inputs.read_table(METRICS / "roc.csv", ("class", "false_positive_rate", "true_positive_rate"))
-    bins = inputs.read_table(METRICS / "reliability.csv", ("images", "confidence", "accuracy"))
+    shares = ("accuracy", "accuracy_low", "accuracy_high")
+    bins = inputs.read_table(METRICS / "reliability.csv", ("images", "confidence", *shares))
+    robustness = inputs.read_table(METRICS / "robustness.csv", ("corruption", "accuracy", "images"))
+    series = inputs.read_table(PREDICTIONS / "series.csv", ("group", "images", "right", *shares))
+    suspects = inputs.read_table(
+        PREDICTIONS / "suspects.csv", ("part", "index", "label", "suggested", "probability_of_suggested")
+    )
     predictions = inputs.read_table(PREDICTIONS / "test.csv", ("label", "predicted", "confidence"))
-    images = inputs.read_images(DATA / "test/images.npy")
-    series = inputs.read_images(DATA / "test/series.npy") if (DATA / "test/series.npy").exists() else None
+    corrupted = inputs.read_images(PREDICTIONS / "corrupted.npy")
+    images = {part: inputs.read_images(DATA / part / "images.npy") for part in PARTS}
 
     names = pictures.labels(classes)
     class_rows = tables.class_rows(scores, matrix, names)
-    series_rows = tables.series_rows(metrics, series, np.array([int(row["index"]) for row in mistakes], int))
-    worst = tables.worst(mistakes, names, report.gallery_images)
-    for mistake in worst:
-        mistake["image"] = pictures.png(images[mistake["index"]])
+    series_rows = tables.series_rows(series)
+    robustness_rows = tables.robustness_rows(robustness)
+    for row, strip in zip(robustness_rows, corrupted, strict=True):
+        row["images"] = [pictures.png(image) for image in strip]
+    galleries = {
+        "worst": [row | {"part": "test"} for row in tables.worst(mistakes, names, report.gallery_images)],
+        "suspects": tables.suspects(suspects, ("test",), names, report.gallery_images),
+        "suspects_training": tables.suspects(suspects, ("train", "validation"), names, report.gallery_images),
+    }
+    disputed = {int(row["index"]) for row in suspects if row["part"] == "test"} & {*dataset.get("disputed", [])}
+    for row in (row for gallery in galleries.values() for row in gallery):
+        row["image"] = pictures.png(images[row["part"]][row["index"]])
 
     column = {key: np.array([float(row[key]) for row in history]) for key in history[0]}
     confidence = np.array([float(row["confidence"]) for row in predictions])
@@ -56,6 +73,7 @@ def main() -> None:
     drawn["roc"] = pictures.roc(curves, classes, names)
     drawn["confidence"] = pictures.confidence_histogram(confidence, right)
     drawn["reliability"] = pictures.reliability(bins)
+    drawn["robustness"] = pictures.robustness(robustness_rows, metrics["accuracy"])
     if series_rows:
         series_names = [row["name"] for row in series_rows]
         drawn["series"] = pictures.proportions(series_rows, series_names, metrics["accuracy"], "accuracy")
@@ -68,9 +86,11 @@ def main() -> None:
         "blocks": blocks,
         "class_rows": class_rows,
         "series_rows": series_rows,
+        "robustness_rows": robustness_rows,
+        "corrupted_images": int(robustness[0]["images"]),
         "confusions": tables.confusions(matrix, names),
     }
-    page = {**known, "worst": worst, "pictures": drawn, "many_classes": pictures.MANY}
+    page = {**known, **galleries, "suspects_disputed": len(disputed), "pictures": drawn, "many_classes": pictures.MANY}
     write_text(REPORTS / "index.html", render("page.html.j2", **page))
     write_text(REPORTS / "model_card.md", render("model_card.md.j2", **known))
 

@@ -22,8 +22,6 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from stages.report.tables import wilson
-
 INK, GREY, LINE = "#1d2430", "#5b6470", "#dfe3e8"
 ACCENT, GOOD, BAD = "#2f6fde", "#1a7f4b", "#c4314b"
 VARIABLES = {INK: "ink", GREY: "grey", LINE: "line", ACCENT: "accent", GOOD: "good", BAD: "bad"}
@@ -196,10 +194,8 @@ def reliability(bins: list[dict[str, str]]) -> str:
         sure = np.array([float(row["confidence"]) for row in filled])
         accuracy = np.array([float(row["accuracy"]) for row in filled])
         images = np.array([int(row["images"]) for row in filled])
-        spans = [wilson(round(share * number), number) for share, number in zip(accuracy, images, strict=True)]
-        axes.vlines(
-            sure, [low for low, _ in spans], [high for _, high in spans], color=ACCENT, linewidth=2.2, alpha=0.45
-        )
+        low, high = ([float(row[f"accuracy_{end}"]) for row in filled] for end in ("low", "high"))
+        axes.vlines(sure, low, high, color=ACCENT, linewidth=2.2, alpha=0.45)
         axes.scatter(
             sure, accuracy, 14 + 12 * np.log10(images), color=ACCENT, linewidth=0, label="bin of images", zorder=3
         )
@@ -214,6 +210,38 @@ def reliability(bins: list[dict[str, str]]) -> str:
         figure.legend(loc="outside upper left", ncols=2, labelcolor=GREY)
 
     return _draw("reliability", 270, paint)
+
+
+def robustness(rows: list[dict[str, Any]], clean: float) -> str:
+    """A small chart for each of `rows` (of `tables.robustness_rows`) and one of their mean: accuracy by severity.
+
+    The dashed line is `clean`, the accuracy on the images as they are; the last severity's is written beside it.
+    """
+    curves = {row["name"]: row["accuracies"] for row in rows}
+    curves["all of them"] = [sum(severity) / len(rows) for severity in zip(*curves.values(), strict=True)]
+    lowest = max(0.0, min(map(min, curves.values())) - 0.06)
+
+    def paint(figure: Figure, grid: np.ndarray) -> None:
+        figure.get_layout_engine().set(wspace=0.08)
+        for axes, (name, accuracies) in zip(grid.flat, curves.items(), strict=False):
+            severities = np.arange(1, len(accuracies) + 1)
+            colour = ACCENT if name in [row["name"] for row in rows] else INK
+            axes.axhline(clean, color=GREY, linewidth=1, linestyle=(0, (3, 3)))
+            axes.plot(severities, accuracies, "o-", color=colour, markersize=3.5)
+            axes.set_title(name, loc="left", fontsize=9, color=INK)
+            axes.set_title(f"{accuracies[-1]:.1%}", loc="right", fontsize=9, color=colour)
+            axes.set_xticks(severities)
+            axes.set_xlim(0.7, len(accuracies) + 0.3)
+            axes.set_ylim(lowest, 1 + 0.04 * (1 - lowest))
+            axes.yaxis.set_major_locator(MaxNLocator(3, steps=STEPS))
+            axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+        for axes in grid.flat[len(curves) :]:
+            axes.set_axis_off()
+        for axes in grid[-1]:
+            axes.set_xlabel("severity")
+
+    lines = -(-len(curves) // 2)
+    return _draw("robustness", 30 + 98 * lines, paint, rows=lines, columns=2)
 
 
 def roc(points: list[dict[str, str]], classes: list[str], names: list[str]) -> str:
@@ -272,8 +300,13 @@ def png(image: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
-def _draw(name: str, height: float, paint: Callable[[Figure, Axes], None], width: float = WIDTH) -> str:
-    """Paint one figure of `width` × `height` points; its ids get `name` in front, for one page holds many."""
+def _draw(
+    name: str, height: float, paint: Callable[..., None], width: float = WIDTH, rows: int = 1, columns: int = 1
+) -> str:
+    """Paint one figure of `width` × `height` points; its ids get `name` in front, for one page holds many.
+
+    `paint` gets the figure and its axes, an array (`rows`, `columns`) of them where there are several.
+    """
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
@@ -281,7 +314,7 @@ def _draw(name: str, height: float, paint: Callable[[Figure, Axes], None], width
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         logging.getLogger("matplotlib.mathtext").setLevel(logging.ERROR)
         figure = Figure((width / 72, height / 72))
-        paint(figure, figure.subplots())
+        paint(figure, figure.subplots(rows, columns, sharex=True, sharey=True))
         drawn = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(drawn, format="svg", transparent=True, metadata=nothing)

@@ -10,18 +10,6 @@ BLOCKS = ("download", "validate", "preprocess", "train", "evaluate", "report")
 WRITERS = dict.fromkeys((0, 1, 2, 3, 6, 7), "census employees") | {4: "high-school students"}
 
 
-def wilson(right: int, total: int) -> tuple[float, float]:
-    """The 95% Wilson score interval of the proportion `right / total`; (0, 1) where `total` is 0."""
-    if total == 0:
-        return 0.0, 1.0
-    z = 1.959964
-    share = right / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5 / (1 + z * z / total)
-    # At the ends the formula gives exactly 0 and 1, its floats do not.
-    return 0.0 if right == 0 else centre - half, 1.0 if right == total else centre + half
-
-
 def class_rows(scores: list[dict[str, str]], matrix: np.ndarray, names: list[str]) -> list[dict[str, Any]]:
     """One row a class: name, precision, recall, f1 (floats), support, right (counts), low, high (of the recall).
 
@@ -30,30 +18,34 @@ def class_rows(scores: list[dict[str, str]], matrix: np.ndarray, names: list[str
     """
     rows = []
     for name, row, counts, right in zip(names, scores, matrix.sum(axis=1), matrix.diagonal(), strict=True):
-        low, high = wilson(int(right), int(counts))
         known = {"name": name, **{key: float(row[key]) for key in ("precision", "recall", "f1")}}
-        rows.append({**known, "support": int(counts), "right": int(right), "low": low, "high": high})
+        interval = {"low": float(row["recall_low"]), "high": float(row["recall_high"])}
+        rows.append({**known, "support": int(counts), "right": int(right), **interval})
     return rows
 
 
-def series_rows(metrics: dict[str, Any], series: np.ndarray | None, mistakes: np.ndarray) -> list[dict[str, Any]]:
-    """One row for each key `accuracy_series_N` of `metrics`, as `class_rows` without precision, recall and f1.
+def series_rows(series: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """One row for each of `series` (rows of series.csv), as `class_rows` without precision, recall and f1."""
+    return [
+        {
+            "name": f"Series {row['group']}",
+            "writers": WRITERS.get(int(row["group"]), ""),
+            "accuracy": float(row["accuracy"]),
+            "support": int(row["images"]),
+            "right": int(row["right"]),
+            "low": float(row["accuracy_low"]),
+            "high": float(row["accuracy_high"]),
+        }
+        for row in series
+    ]
 
-    `series` is the NIST series of each test image, uint8 (images,), or None where no writers are
-    known, and then no row is returned; `mistakes` holds the indices of the misclassified images.
-    """
-    if series is None:
-        return []
+
+def robustness_rows(robustness: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """One row a corruption, in the order of robustness.csv: name, accuracies (by severity), their mean."""
     rows = []
-    prefix = "accuracy_series_"
-    for number in sorted(int(key.removeprefix(prefix)) for key in metrics if key.startswith(prefix)):
-        support = int((series == number).sum())
-        right = support - int((series[mistakes] == number).sum())
-        low, high = wilson(right, support)
-        rows.append(
-            {"name": f"Series {number}", "writers": WRITERS.get(number, ""), "accuracy": metrics[f"{prefix}{number}"]}
-            | {"support": support, "right": right, "low": low, "high": high}
-        )
+    for name in dict.fromkeys(row["corruption"] for row in robustness):
+        accuracies = [float(row["accuracy"]) for row in robustness if row["corruption"] == name]
+        rows.append({"name": name, "accuracies": accuracies, "mean": sum(accuracies) / len(accuracies)})
     return rows
 
 
@@ -69,6 +61,21 @@ def worst(mistakes: list[dict[str, str]], names: list[str], limit: int) -> list[
         }
         for row in ordered[:limit]
     ]
+
+
+def suspects(rows: list[dict[str, str]], parts: tuple[str, ...], names: list[str], limit: int) -> list[dict[str, Any]]:
+    """The first `limit` of `rows` (of suspects.csv, most suspect first) that are of `parts`, classes by name."""
+    return [
+        {
+            "part": row["part"],
+            "index": int(row["index"]),
+            "label": names[int(row["label"])],
+            "suggested": names[int(row["suggested"])],
+            "confidence": float(row["probability_of_suggested"]),
+        }
+        for row in rows
+        if row["part"] in parts
+    ][:limit]
 
 
 def confusions(matrix: np.ndarray, names: list[str], limit: int = 3) -> list[dict[str, Any]]:

@@ -29,27 +29,37 @@ def main(arguments: Sequence[str] = ()) -> None:
     classes = len(json.loads((PREPARED / "dataset.json").read_text(encoding="utf-8"))["classes"])
 
     # TensorFlow takes seconds to import: a mistake in the parameters is told before that.
-    from stages.train import environment, export, fitting, models
+    from stages.train import calibration, environment, export, fitting, models, training
 
     strategy = environment.fix(p.seed, p.threads)
     precision = environment.choose_precision(p.precision)
     build = partial(getattr(models, p.model), classes, **p.model_options)
-    print(f"train: {p.model}, {precision}, {p.threads} threads")
+    print(f"train: {p.model}, {build().count_params():,} parameters, {precision}, {p.threads} threads")
     train, validation = read("train"), read("validation")
     with strategy.scope():
-        cross_validation = fitting.cross_validate(build, train, validation, p, precision)
+        cross_validation, out_of_fold = fitting.cross_validate(build, train, validation, p, precision)
         start = time.perf_counter()
         members, history = fitting.fit_members(build, train, validation, p, precision)
         seconds = time.perf_counter() - start
-        validation_loss, validation_accuracy = fitting.score(members, validation)
     if environment.is_helper(strategy):
         return  # every worker ends with the same weights: the first one writes them
 
     shipped = export.shippable(build, members, p.model)
+    probabilities = training.answers(shipped, validation["images"])
+    temperature = {}
+    if p.temperature_scaling:
+        temperature["temperature"] = calibration.fit_temperature(probabilities, validation["labels"])
+        shipped = export.tempered(shipped, **temperature)
+        probabilities = training.answers(shipped, validation["images"])
+    validation_loss, validation_accuracy = fitting.score(probabilities, validation["labels"])
+
     with replacing(options.models / "model.keras") as path:
         export.save_keras(shipped, path)
     with replacing(options.models / "model.tflite") as path, silence():
         path.write_bytes(export.litert(shipped))
+    with replacing(options.models / "out_of_fold.npz") as path, path.open("wb") as file:
+        parts = out_of_fold[: len(train["labels"])], out_of_fold[len(train["labels"]) :]
+        np.savez(file, train=parts[0], validation=parts[1])
     provenance = {
         "model": p.model,
         "parameters": shipped.count_params(),
@@ -65,6 +75,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         "accuracy": history[-1]["accuracy"],
         "validation_loss": validation_loss,
         "validation_accuracy": validation_accuracy,
+        **temperature,
         **cross_validation,
     }
     counts = {"epochs": len(history), "parameters": shipped.count_params()}

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from stages.train.dropout import Dropout
+
 NO_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
 
 
@@ -17,12 +19,12 @@ def shippable(build: Callable[[], keras.Model], trained: list[keras.Model], name
     """The weights of `trained` in one float32 model from raw pixels to class probabilities.
 
     `build` is what built each of `trained`, perhaps in mixed precision. The probabilities of
-    several members are averaged.
+    several members are averaged. The model has only layers of Keras itself, so that it loads anywhere.
     """
     weights = [model.get_weights() for model in trained]
     keras.config.set_dtype_policy("float32")
     keras.backend.clear_session()  # restarts the numbering of layer names
-    members = [build() for _ in weights]
+    members = [keras.models.clone_model(build(), clone_function=_plain) for _ in weights]
     for member, values in zip(members, weights):
         member.set_weights(values)
     if len(members) == 1:
@@ -32,6 +34,17 @@ def shippable(build: Callable[[], keras.Model], trained: list[keras.Model], name
         logits = [member(inputs) for member in members]
     answers = [keras.layers.Softmax()(member_logits) for member_logits in logits]
     return keras.Model(inputs, keras.layers.Average()(answers) if len(answers) > 1 else answers[0], name=name)
+
+
+def _plain(layer: keras.Layer) -> keras.Layer:
+    kind = keras.layers.Dropout if isinstance(layer, Dropout) else type(layer)
+    return kind.from_config(layer.get_config())
+
+
+def tempered(model: keras.Model, temperature: float) -> keras.Model:
+    """`model`, which answers probabilities p, followed by softmax(log p / `temperature`): see calibration.py."""
+    logits = keras.ops.log(model.outputs[0]) / temperature
+    return keras.Model(model.inputs, keras.layers.Softmax()(logits), name=model.name)
 
 
 def save_keras(model: keras.Model, path: Path) -> None:

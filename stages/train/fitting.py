@@ -41,32 +41,39 @@ def fit_members(
     return members, pd.concat(histories).groupby("epoch", as_index=False).mean().to_dict("records")
 
 
-def cross_validate(build: Build, train: Part, validation: Part, p: Train, precision: str) -> dict[str, float]:
-    """Mean and standard deviation of the accuracy on each of `p.folds` parts by a model trained on the others.
+def cross_validate(
+    build: Build, train: Part, validation: Part, p: Train, precision: str
+) -> tuple[dict[str, float], np.ndarray]:
+    """Mean and standard deviation of the accuracy on each of `p.folds` parts by a model trained on the others,
+    and each image's class probabilities, float32 (N, classes), by the model that did not see it.
 
-    The parts are made of the training and validation images together, by writer where writers are
-    known. Empty where no folds are asked for.
+    The parts are made of the training and validation images together, in this order, by writer where
+    writers are known. No numbers and no rows where no folds are asked for.
     """
     if not p.folds:
-        return {}
+        return {}, np.empty((0, build().output_shape[-1]), np.float32)
     everything = {name: np.concatenate([train[name], validation[name]]) for name in train}
-    accuracies = []
-    for number, held in enumerate(held_out(everything["labels"], everything.get("writers"), p.folds, p.seed)):
+    labels = everything["labels"]
+    accuracies, out_of_fold = [], None
+    for number, held in enumerate(held_out(labels, everything.get("writers"), p.folds, p.seed)):
         print(f"fold {number + 1} of {p.folds}")
         rest = {name: np.delete(values, held, axis=0) for name, values in everything.items()}
         part = {name: values[held] for name, values in everything.items()}
         model, _ = fit(build, rest, part, p, precision)
-        accuracies.append(score([model], part)[1])
-    return {
+        probabilities = tf.nn.softmax(training.answers(model, part["images"])).numpy()
+        accuracies.append(np.mean(probabilities.argmax(axis=1) == part["labels"]))
+        if out_of_fold is None:
+            out_of_fold = np.empty((len(labels), probabilities.shape[1]), np.float32)
+        out_of_fold[held] = probabilities
+    numbers = {
         "cross_validation_accuracy": float(np.mean(accuracies)),
         "cross_validation_accuracy_sd": float(np.std(accuracies, ddof=1)),
     }
+    return numbers, out_of_fold
 
 
-def score(members: list[keras.Model], part: Part) -> tuple[float, float]:
-    """Loss and accuracy of the mean of the members' probabilities."""
-    answers = [tf.nn.softmax(training.logits(member, part["images"])).numpy() for member in members]
-    probabilities = np.mean(answers, axis=0, dtype=np.float64)
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    accuracy = float(np.mean(probabilities.argmax(axis=1) == part["labels"]))
-    return log_loss(part["labels"], probabilities, labels=range(probabilities.shape[1])), accuracy
+def score(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Loss, in nats, and accuracy of float32 `probabilities` (N, classes)."""
+    exact = probabilities.astype(np.float64)
+    exact /= exact.sum(axis=1, keepdims=True)
+    return log_loss(labels, exact, labels=range(exact.shape[1])), float(np.mean(exact.argmax(axis=1) == labels))

@@ -8,6 +8,8 @@ serves the model cannot forget it. Keyword arguments are what `train.model_optio
 import keras
 from keras import layers
 
+from stages.train.dropout import Dropout
+
 
 def cnn(classes: int, *, dropout: float = 0.4, batch_normalization: bool = False) -> keras.Model:
     """The default, 390,922 parameters. Every convolution is pooled at once, since what costs time on a
@@ -17,8 +19,23 @@ def cnn(classes: int, *, dropout: float = 0.4, batch_normalization: bool = False
         blocks += [layers.Conv2D(filters, size, padding="same"), layers.MaxPooling2D()]
         blocks += [layers.BatchNormalization()] if batch_normalization else []
         blocks += [layers.ReLU()]
-    head = [layers.Dropout(dropout), layers.Dense(256, activation="relu"), layers.Dropout(dropout)]
+    head = [Dropout(dropout), layers.Dense(256, activation="relu"), Dropout(dropout)]
     return _sequential(*blocks, layers.Flatten(), *head, layers.Dense(classes))
+
+
+def cnn_fast(classes: int) -> keras.Model:
+    """Two narrow convolutions, pooled at once, and a dense layer: 99 % after one pass over MNIST, in seconds."""
+    return _sequential(
+        layers.Conv2D(16, 5, padding="same"),
+        layers.MaxPooling2D(),
+        layers.ReLU(),
+        layers.Conv2D(48, 3, padding="same"),
+        layers.MaxPooling2D(),
+        layers.ReLU(),
+        layers.Flatten(),
+        layers.Dense(128, activation="relu"),
+        layers.Dense(classes),
+    )
 
 
 def fnn(classes: int, *, dropout: float = 0.2) -> keras.Model:
@@ -26,9 +43,9 @@ def fnn(classes: int, *, dropout: float = 0.2) -> keras.Model:
     return _sequential(
         layers.Flatten(),
         layers.Dense(128, activation="relu"),
-        layers.Dropout(dropout),
+        Dropout(dropout),
         layers.Dense(64, activation="relu"),
-        layers.Dropout(dropout),
+        Dropout(dropout),
         layers.Dense(classes),
     )
 
@@ -36,7 +53,7 @@ def fnn(classes: int, *, dropout: float = 0.2) -> keras.Model:
 def fnn_dropout(classes: int, *, units: int = 128, dropout: float = 0.2) -> keras.Model:
     """One hidden dense layer and dropout."""
     return _sequential(
-        layers.Flatten(), layers.Dense(units, activation="relu"), layers.Dropout(dropout), layers.Dense(classes)
+        layers.Flatten(), layers.Dense(units, activation="relu"), Dropout(dropout), layers.Dense(classes)
     )
 
 
@@ -46,7 +63,7 @@ def fnn_early_stopping(classes: int, *, dropout: float = 0.2) -> keras.Model:
         layers.Flatten(),
         layers.Dense(256, activation="relu"),
         layers.Dense(128, activation="relu"),
-        layers.Dropout(dropout),
+        Dropout(dropout),
         layers.Dense(classes),
     )
 
@@ -56,13 +73,13 @@ def cnn_5x5(classes: int, *, dropout: float = 0.2) -> keras.Model:
     return _sequential(
         layers.Conv2D(32, 5, activation="relu"),
         layers.MaxPooling2D(),
-        layers.Dropout(dropout),
+        Dropout(dropout),
         layers.Conv2D(64, 3, activation="relu"),
         layers.MaxPooling2D(),
-        layers.Dropout(dropout),
+        Dropout(dropout),
         layers.Flatten(),
         layers.Dense(128, activation="relu"),
-        layers.Dropout(dropout),
+        Dropout(dropout),
         layers.Dense(classes),
     )
 
@@ -94,7 +111,7 @@ def cnn_regularized(classes: int, *, dropout: float = 0.5) -> keras.Model:
         layers.MaxPooling2D(),
         layers.Flatten(),
         layers.Dense(128, activation="relu"),
-        layers.Dropout(dropout),
+        Dropout(dropout),
         layers.Dense(classes),
     )
 
@@ -155,7 +172,7 @@ def tiny(classes: int, *, dropout: float = 0.1) -> keras.Model:
         layers.BatchNormalization(),
         layers.ReLU(),
         layers.Flatten(),
-        layers.Dropout(dropout),
+        Dropout(dropout),
         layers.Dense(classes),
     )
 

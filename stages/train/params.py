@@ -89,6 +89,7 @@ class Train(Block):
     schedule: Annotated[Constant | Step | Cosine | OneCycle | ReduceOnPlateau, Field(discriminator="name")]
     label_smoothing: float = Field(ge=0, lt=1)
     weight_average: float = Field(ge=0, lt=1)
+    temperature_scaling: bool
     early_stopping: EarlyStopping | None
     augmentation: Augmentation | None
     init_from: InitFrom | None

@@ -176,12 +176,12 @@ def epoch_function(
 
 def evaluate(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Mean loss and accuracy of `model` on uint8 `images` (N, 28, 28) with `labels` (N,)."""
-    answers, targets = logits(model, images), labels.astype(np.int32)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, answers)
-    return float(tf.reduce_mean(losses)), float(np.mean(answers.argmax(axis=1) == targets))
+    logits, targets = answers(model, images), labels.astype(np.int32)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+    return float(tf.reduce_mean(losses)), float(np.mean(logits.argmax(axis=1) == targets))
 
 
-def logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
+def answers(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """What `model` answers to uint8 `images` (N, 28, 28): float32 (N, classes)."""
     answer = answering_function(model)
     starts = range(0, len(images), EVALUATION_BATCH)
@@ -190,7 +190,7 @@ def logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 @cache
 def answering_function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A graph from uint8 images to float32 logits, traced once a model."""
+    """A graph from uint8 images to what `model` makes of them, float32, traced once a model."""
 
     @tf.function(reduce_retracing=True)
     def answer(images: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,40 @@
+"""Images whose label the model contradicts with confidence: candidates for a wrong label.
+
+Confident learning (Northcutt, Jiang & Chuang 2021, doi:10.1613/jair.1.12125). It needs probabilities by a
+model that has not learnt from the labels in question: a model repeats what it was trained on.
+"""
+
+import numpy as np
+import pandas as pd
+
+DIGITS = 4  # decimals of a probability
+
+
+def find(probabilities: np.ndarray, labels: np.ndarray, parts: dict[str, int]) -> pd.DataFrame:
+    """The suspects among images that lie one after the other in `parts` (name: how many images).
+
+    `probabilities` is (images, classes) float, `labels` (images,) integers. Suspect is an image whose most
+    probable class is not its label, and is at least as probable as that class is, on average, for the images
+    that have it as their label: the bar is higher for classes that the model knows well, and an image that
+    is merely hard is not listed.
+
+    Columns part, index (within the part), label, suggested, probability_of_label, probability_of_suggested;
+    the widest margin between the two probabilities first.
+    """
+    rows = np.arange(len(labels))
+    suggested = probabilities.argmax(axis=1)
+    of_label, of_suggested = probabilities[rows, labels], probabilities[rows, suggested]
+    bars = np.array([of_label[labels == c].mean() if (labels == c).any() else 1 for c in range(probabilities.shape[1])])
+    table = pd.DataFrame(
+        {
+            "part": np.repeat(list(parts), list(parts.values())),
+            "index": np.concatenate([np.arange(count) for count in parts.values()]),
+            "label": labels,
+            "suggested": suggested,
+            "probability_of_label": of_label.round(DIGITS),
+            "probability_of_suggested": of_suggested.round(DIGITS),
+        }
+    )
+    suspect = np.flatnonzero((suggested != labels) & (of_suggested >= bars[suggested]))
+    margin = of_suggested[suspect] - of_label[suspect]
+    return table.iloc[suspect[np.argsort(-margin, kind="stable")]].reset_index(drop=True)

@@ -1,0 +1,195 @@
+"""Pull requests rehearsed: the steps of .github/workflows/pull-request.yml, run in fresh clones of real branches.
+
+A bare repository stands for GitHub and a folder for the DVC remote. Each branch goes through what the
+job of the pipeline runs, with the real pipeline on the embedded digits.
+"""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+from conftest import Clone
+from test_resolve import NOBODY
+
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+PAGE = "reports/review/review.md"
+
+
+class Runner(Clone):
+    """A fresh clone of one branch, on a machine that has the packages installed."""
+
+    def steps(self, override=""):
+        """Run the commands of the workflow's job one after the other, up to the first that fails; what that one
+        printed to its error output, or None where all went well."""
+        workflow = yaml.safe_load((self.folder / ".github/workflows/pull-request.yml").read_text(encoding="utf-8"))
+        commands = [step["run"] for step in workflow["jobs"]["pipeline"]["steps"] if "run" in step]
+        assert commands == ["make reproduce", "make review"]
+        for command in commands:
+            ended = self.run("bash", "-e", "-c", command, BASE="origin/main", OVERRIDE=override)
+            if ended.returncode:
+                return ended.stdout + ended.stderr
+        return None
+
+    @property
+    def page(self):
+        return (self.folder / PAGE).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def author(clone, environment, tmp_path_factory):
+    """A project whose main has run and been pushed, code to a bare repository and data to a DVC remote."""
+    made = clone()
+    made.environment = environment | NOBODY
+    origin, remote = tmp_path_factory.mktemp("origin") / "project.git", tmp_path_factory.mktemp("remote")
+
+    def middling(values):
+        values["download"]["dataset"] = "digits"
+        values["train"] |= {"epochs": 6, "threads": 1}
+
+    made.change(middling)
+    gate = {
+        "metrics/evaluate.json": {
+            "accuracy": {"better": "higher", "limit": 0.5, "tolerance": 0.005},
+            "accuracy_corrupted_worst": {"better": "higher", "tolerance": 0.05},
+        }
+    }
+    (made.folder / "review/gate.yaml").write_text(yaml.safe_dump({"metrics": gate}), encoding="utf-8")
+    made.dvc("remote", "add", "-d", "storage", str(remote))
+    made.well("git", "rm", "--quiet", "--cached", "metrics/noise.json")
+    (made.folder / "metrics/noise.json").unlink()  # it is of other test images
+    made.dvc("repro")
+    made.commit()
+    made.well("git", "branch", "--move", "main")
+    made.well("git", "init", "--quiet", "--bare", "--initial-branch", "main", str(origin))
+    made.well("git", "remote", "add", "origin", str(origin))
+    made.well("git", "push", "--quiet", "origin", "main")
+    made.well("python", "-m", "tools.share")
+    return made
+
+
+@pytest.fixture
+def pull_request(author, environment, tmp_path):
+    """A function that pushes a branch with a change, run by its author or not, and gives a clone of it."""
+
+    def make(name, change, repro=False):
+        author.well("git", "switch", "--quiet", "-c", name, "main")
+        change(author)
+        if repro:
+            author.dvc("repro")
+        author.commit()
+        author.well("git", "push", "--quiet", "origin", name)
+        author.well("git", "switch", "--quiet", "main")
+        author.dvc("checkout", "dvc.yaml")
+        return runner(author, name, environment, tmp_path / "runner")
+
+    return make
+
+
+def runner(author, branch, environment, folder):
+    origin = author.well("git", "remote", "get-url", "origin").strip()
+    subprocess.run(["git", "clone", "--quiet", "--branch", branch, origin, str(folder)], check=True)
+    (folder / ".venv/bin").mkdir(parents=True)
+    (folder / ".venv/bin/.installed").touch()
+    return Runner(folder, environment | NOBODY)
+
+
+def ran(page):
+    """The stages that took time, by the page."""
+    return set(re.findall(r"^\| `?(\w+)`? \| [\d.]+ s \|", page, re.MULTILINE))
+
+
+def training(**changes):
+    return lambda author: author.change(lambda values: values["train"].update(changes))
+
+
+def test_a_better_model_passes_and_the_comment_says_what_it_fixed(pull_request):
+    job = pull_request("better", training(epochs=40), repro=True)
+    assert job.steps() is None
+    first, *_ = job.page.splitlines()
+    assert "Pass" in first
+    assert "better, and more than noise" in job.page
+    assert "`train.epochs` | `6` | `40`" in job.page
+    assert job.page.rstrip().endswith("<!-- digits-review -->")
+
+
+def test_a_worse_model_is_stopped_unless_the_label_is_set(pull_request):
+    job = pull_request("worse", training(epochs=3))
+    assert "make: *** [Makefile" in job.steps()
+    assert "Fail" in job.page.splitlines()[0]
+    assert "accuracy" in job.page.splitlines()[0]
+    assert "worse, and more than noise" in job.page
+    assert ran(job.page) == {"train", "evaluate", "report"}  # here, since its author had not run it
+
+    assert job.steps(override="the label accept-worse") is None
+    assert "the label accept-worse" in job.page.splitlines()[0]
+
+
+def test_a_change_of_no_number_passes(pull_request):
+    def comment(author):
+        with (author.folder / "stages/report/tables.py").open("a") as file:
+            file.write("\n# a remark\n")
+
+    job = pull_request("neutral", comment, repro=True)
+    assert job.steps() is None
+    assert "Pass" in job.page.splitlines()[0]
+    assert "0 images fixed, 0 broken" in job.page
+
+
+def test_a_parameter_that_its_author_did_not_run_is_run_here(pull_request):
+    def gallery(author):
+        author.change(lambda values: values["report"].update(gallery_images=7))
+
+    job = pull_request("parameter", gallery)
+    assert job.run("make", "fresh").returncode != 0
+    assert job.steps() is None
+    assert "`report.gallery_images` | `60` | `7`" in job.page
+    assert ran(job.page) == {"report"}
+    assert job.run("make", "fresh").returncode == 0 or "comparison" in job.run("make", "fresh").stderr
+
+
+def test_bad_data_stop_the_run_before_there_is_a_page(pull_request):
+    def doubt(author):
+        author.change(lambda values: values["datasets"]["digits"]["expect"].update(class_fraction=[0.0999, 0.1001]))
+
+    job = pull_request("data", doubt)
+    assert "class" in job.steps()
+    assert not (job.folder / PAGE).exists()
+
+
+def test_a_metric_that_vanishes_is_a_failure(pull_request):
+    def forget(author):
+        scores = author.folder / "stages/evaluate/scores.py"
+        text = scores.read_text(encoding="utf-8")
+        assert text.count('"accuracy_corrupted_worst": ') == 1
+        scores.write_text(text.replace('"accuracy_corrupted_worst": ', '"renamed": '), encoding="utf-8")
+
+    job = pull_request("vanished", forget)
+    assert job.steps()
+    assert "Fail" in job.page.splitlines()[0]
+    assert "worst has no number" in job.page.splitlines()[0]
+
+
+def test_a_conflict_in_the_lock_is_resolved_by_running_again_and_then_judged(author, environment, tmp_path):
+    """It moves main, so it comes last."""
+    author.well("git", "switch", "--quiet", "-c", "conflicting", "main")
+    training(epochs=40)(author)
+    author.dvc("repro")
+    author.commit()
+    author.well("git", "switch", "--quiet", "main")
+    author.change(lambda values: values["evaluate"].update(reliability_bins=9))
+    author.dvc("repro")
+    author.commit()
+    author.well("git", "push", "--quiet", "origin", "main")
+
+    author.well("git", "switch", "--quiet", "conflicting")
+    assert author.run("git", "merge", "main").returncode != 0
+    author.well("python", "-m", "tools.resolve")
+    author.well("git", "-c", "core.editor=true", "merge", "--continue")
+    author.well("git", "push", "--quiet", "origin", "conflicting")
+    job = runner(author, "conflicting", environment, tmp_path / "runner")
+    assert job.steps() is None
+    assert "Pass" in job.page.splitlines()[0]
+    assert "`train.epochs` | `6` | `40`" in job.page
+    assert "reliability_bins" not in job.page  # it is main's own

@@ -1,0 +1,115 @@
+"""`make transfer`: another data set's test images, read by the trained model, and the pipeline left as it is."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import yaml
+from conftest import NOWHERE
+
+from stages.common.entry import UserError
+from stages.common.idx import write_idx
+from stages.download.embedded import digits as embedded
+from tools import transfer
+
+NAMES = [str(digit) for digit in range(10)]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, values):
+    """The working directory with a model of the ten digits and, in the folder `reversed`, the embedded digits with
+    their test part from the last to the first: the data set `reversed` of params.yaml."""
+    (tmp_path / "reversed").mkdir()
+    for name, array in embedded().items():
+        write_idx(tmp_path / "reversed" / name, array[::-1] if name.startswith("t10k") else array)
+    sums = {p.name: f"sha256:{hashlib.sha256(p.read_bytes()).hexdigest()}" for p in (tmp_path / "reversed").iterdir()}
+    source = {"mirrors": [NOWHERE], "mirror_variable": "REVERSED_MIRROR", "files": sums}
+    # Nothing of the writers is asked for: these cannot be had.
+    source["writers"] = values["datasets"]["mnist"]["source"]["writers"] | {"mirrors": [NOWHERE]}
+    values["datasets"]["reversed"] = values["datasets"]["digits"] | {"source": source}
+    values["download"] |= {"attempts": 1, "timeout_seconds": 2}
+    for name in ("models", "data/prepared"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    (tmp_path / transfer.MODEL).write_bytes(b"a model")
+    (tmp_path / transfer.TRAINED_ON).write_text(json.dumps({"name": "mnist", "classes": NAMES}), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REVERSED_MIRROR", raising=False)
+    return tmp_path
+
+
+def called(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["transfer", *arguments])
+    transfer.main()
+
+
+def test_the_test_images_of_the_other_data_set_are_scored_and_nothing_is_written(here, monkeypatch, capfd, digits):
+    seen = []
+
+    def predict(model, images):
+        """Right but for the first three images, which are taken for the next class."""
+        seen.append((model, images))
+        answers = digits[1][:1436:-1].astype(int)
+        answers[:3] = (answers[:3] + 1) % 10
+        return np.eye(10, dtype=np.float32)[answers]
+
+    monkeypatch.setattr(transfer, "predict", predict)
+    monkeypatch.setenv("REVERSED_MIRROR", "reversed")  # relative to here
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    called(monkeypatch, "reversed", "--json")
+    result = json.loads(capfd.readouterr().out)
+    assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+
+    (model, images), *_ = seen
+    assert model == transfer.MODEL
+    assert (images == digits[0][:1436:-1]).all()
+    numbers = {"accuracy": round(357 / 360, 5), "accuracy_low": 0.97579, "accuracy_high": 0.99716}
+    assert {name: result[name] for name in numbers} == pytest.approx(numbers, abs=1e-4)
+    assert (result["dataset"], result["mistakes"], result["images"]) == ("reversed", 3, 360)
+    labels = digits[1][:1436:-1]
+    wrong = np.bincount(labels[:3], minlength=10)
+    expected = [round(1 - float(w / n), 5) for w, n in zip(wrong, np.bincount(labels), strict=True)]
+    assert [row["recall"] for row in result["classes"]] == expected
+
+
+def test_a_person_reads_accuracy_mistakes_and_each_class():
+    result = transfer.scored(np.eye(2, dtype=np.float32)[[0, 0, 1, 0]], np.array([0, 0, 1, 1]), ["even", "odd"])
+    assert transfer.written(result, "Numbers").splitlines() == [
+        "Numbers: 4 test images, read by models/model.tflite",
+        "accuracy 75.00% (95 % interval 30.06% to 95.44%), 1 wrong",
+        "",
+        "class   recall        95 % interval  images",
+        "even   100.00%    34.24% to 100.00%       2",
+        "odd     50.00%      9.45% to 90.55%       2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (
+            "fashion_mnist",
+            "has the classes T-shirt/top, .* trained on mnist, has 0, 1, .*: only a data set of the same",
+        ),
+        ("klingon", "'klingon' is no data set of params.yaml: it has .*mnist, .*reversed"),
+    ],
+)
+def test_what_cannot_be_scored_gets_one_line(here, monkeypatch, name, line):
+    with pytest.raises(UserError, match=line) as raised:
+        called(monkeypatch, name)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("missing", [transfer.MODEL, transfer.TRAINED_ON])
+def test_without_a_model_it_says_what_to_do(here, monkeypatch, missing):
+    missing.unlink()
+    with pytest.raises(UserError, match=f"{missing} is missing: `dvc repro` first"):
+        called(monkeypatch, "reversed")
+
+
+def test_where_no_source_answers_download_says_so(here, monkeypatch, capfd):
+    with pytest.raises(UserError, match="reversed could not be prepared: the reason is above"):
+        called(monkeypatch, "reversed")
+    assert "download: no source delivers reversed" in capfd.readouterr().err
+    assert not (here / "data/raw").exists()
