@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import Clone
 
-PIPELINE_WRITES = 21  # dvc.lock and the outputs, metrics and plots of six stages
+PIPELINE_WRITES = 23  # dvc.lock and the outputs, metrics and plots of six stages
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the second run has another umask and another locale")

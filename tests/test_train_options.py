@@ -20,6 +20,7 @@ PLAIN = {
     "model_options": {"dropout": 0.0},
     "epochs": 3,
     "batch_size": 32,
+    "learning_rate": 0.003,
     "optimizer": {"name": "adam"},
     "schedule": {"name": "constant"},
     "weight_average": 0,
