@@ -160,10 +160,10 @@ def test_bad_data_stop_the_run_before_there_is_a_page(pull_request):
 
 def test_a_metric_that_vanishes_is_a_failure(pull_request):
     def forget(author):
-        scores = author.folder / "stages/evaluate/scores.py"
-        text = scores.read_text(encoding="utf-8")
+        robustness = author.folder / "stages/evaluate/robustness.py"
+        text = robustness.read_text(encoding="utf-8")
         assert text.count('"accuracy_corrupted_worst": ') == 1
-        scores.write_text(text.replace('"accuracy_corrupted_worst": ', '"renamed": '), encoding="utf-8")
+        robustness.write_text(text.replace('"accuracy_corrupted_worst": ', '"renamed": '), encoding="utf-8")
 
     job = pull_request("vanished", forget)
     assert job.steps()

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix
 
 from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.common.files import replacing, write_json, write_text
-from stages.evaluate import scores, suspects
-from stages.evaluate.corruptions import SEVERITIES, STRENGTHS, corrupt
+from stages.evaluate import robustness, scores, suspects
 from stages.evaluate.model import predict
 from stages.evaluate.params import Evaluate
 
@@ -41,8 +39,10 @@ def main(arguments: Sequence[str] = ()) -> None:
     series = scores.accuracy_by(test.get("series", labels[:0]), predicted, labels)
     numbers |= {f"accuracy_series_{row.group}": row.accuracy for row in series.itertuples()}
     chosen = scores.stratified_sample(labels, p.robustness_images)
-    robustness = under_corruption(options.model, test["images"][chosen], labels[chosen])
-    numbers |= scores.corrupted_accuracy(robustness)
+    corrupted = robustness.accuracy_by_corruption(
+        lambda images: predict(options.model, images).argmax(axis=1), test["images"][chosen], labels[chosen]
+    )
+    numbers |= robustness.summary(corrupted)
     suspected = [suspects.find(probabilities, labels, {"test": len(labels)})]
     numbers["suspect_labels"] = len(suspected[0])
     if options.out_of_fold and (training := suspects_in_training(options.out_of_fold)) is not None:
@@ -54,34 +54,17 @@ def main(arguments: Sequence[str] = ()) -> None:
     write_table(options.tables / "classes.csv", scores.per_class(predicted, labels, names))
     write_table(options.tables / "roc.csv", scores.roc(probabilities, labels, names))
     write_table(options.tables / "reliability.csv", scores.reliability(probabilities, labels, p.reliability_bins))
-    write_table(options.tables / "robustness.csv", robustness)
-    write_predictions(options.predictions, probabilities, labels, names)
+    write_table(options.tables / "robustness.csv", corrupted)
+    write_table(options.predictions / "test.csv", scores.answers(probabilities, labels, names))
+    write_table(options.predictions / "confusion_matrix.csv", scores.confusion_counts(predicted, labels, names))
+    write_array(options.predictions / "probabilities.npy", probabilities)
     write_table(options.predictions / "series.csv", series)
     write_table(options.predictions / "suspects.csv", pd.concat([table.head(LISTED) for table in suspected]))
-    write_array(options.predictions / "corrupted.npy", examples(test["images"][chosen]))
+    write_array(options.predictions / "corrupted.npy", robustness.examples(test["images"][chosen]))
     print(
         f"evaluate: accuracy {numbers['accuracy']:.2%} (95 % interval {numbers['accuracy_low']:.2%} to "
         f"{numbers['accuracy_high']:.2%}), {numbers['mistakes']} mistakes in {numbers['images']:,} images"
     )
-
-
-def under_corruption(model: Path, images: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Columns corruption, severity, accuracy, images: how many of uint8 `images` (N, 28, 28) are still recognised."""
-    rows = []
-    for corruption in STRENGTHS:
-        for severity in SEVERITIES:
-            predicted = predict(model, corrupt(images, corruption, severity)).argmax(axis=1)
-            rows.append((corruption, severity, round(float((predicted == labels).mean()), scores.DIGITS), len(labels)))
-    return pd.DataFrame(rows, columns=["corruption", "severity", "accuracy", "images"])
-
-
-def examples(images: np.ndarray) -> np.ndarray:
-    """An image for each corruption, as it is and at each severity: uint8 (corruptions, 1 + severities, 28, 28)."""
-    shown = []
-    for number, corruption in enumerate(STRENGTHS):
-        one = images[[number % len(images)]]
-        shown.append(np.concatenate([one, *(corrupt(one, corruption, severity) for severity in SEVERITIES)]))
-    return np.stack(shown)
 
 
 def suspects_in_training(out_of_fold: Path) -> pd.DataFrame | None:
@@ -107,24 +90,6 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 def write_array(path: Path, values: np.ndarray) -> None:
     with replacing(path) as temporary:
         np.save(temporary, values)
-
-
-def write_predictions(folder: Path, probabilities: np.ndarray, labels: np.ndarray, names: list[str]) -> None:
-    """`test.csv`, by class name, for `dvc plots`; its counts; every class's probability for whoever wants more."""
-    predicted = probabilities.argmax(axis=1)
-    matrix = confusion_matrix(labels, predicted, labels=range(len(names)))
-    counts = pd.DataFrame(matrix, columns=names).assign(actual=names)[["actual", *names]]
-    write_table(folder / "confusion_matrix.csv", counts)
-    table = pd.DataFrame(
-        {
-            "index": np.arange(len(labels)),
-            "label": np.array(names)[labels],
-            "predicted": np.array(names)[predicted],
-            "confidence": probabilities.max(axis=1).round(4),
-        }
-    )
-    write_table(folder / "test.csv", table)
-    write_array(folder / "probabilities.npy", probabilities)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

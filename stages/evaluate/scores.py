@@ -3,7 +3,14 @@
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, bootstrap
-from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    log_loss,
+    precision_recall_fscore_support,
+    roc_auc_score,
+    roc_curve,
+)
 
 DIGITS = 5  # decimals of a fraction: one image in 10,000 shows in the fourth
 ROC_POINTS = 200  # of a curve at most: as many as its picture can show
@@ -186,10 +193,19 @@ def stratified_sample(labels: np.ndarray, count: int) -> np.ndarray:
     return np.sort(np.argsort(place, kind="stable")[:count])
 
 
-def corrupted_accuracy(robustness: pd.DataFrame) -> dict[str, float]:
-    """Mean accuracy over all corruptions and severities, and that of the corruption that is read worst."""
-    means = robustness.groupby("corruption")["accuracy"].mean()
-    return {
-        "accuracy_corrupted": round(float(robustness["accuracy"].mean()), DIGITS),
-        "accuracy_corrupted_worst": round(float(means.min()), DIGITS),
-    }
+def confusion_counts(predicted: np.ndarray, labels: np.ndarray, names: list[str]) -> pd.DataFrame:
+    """How many images: a row for each actual class, named in `actual`, and a column for each predicted one."""
+    matrix = confusion_matrix(labels, predicted, labels=range(len(names)))
+    return pd.DataFrame(matrix, columns=names).assign(actual=names)[["actual", *names]]
+
+
+def answers(probabilities: np.ndarray, labels: np.ndarray, names: list[str]) -> pd.DataFrame:
+    """Columns index, label, predicted (by name), confidence: a row an image, for `dvc plots`."""
+    return pd.DataFrame(
+        {
+            "index": np.arange(len(labels)),
+            "label": np.array(names)[labels],
+            "predicted": np.array(names)[probabilities.argmax(axis=1)],
+            "confidence": probabilities.max(axis=1).round(4),
+        }
+    )
