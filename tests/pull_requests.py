@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import os
 
 import yaml
+from conftest import alone
 from test_compare import NOISE, Repository
 
 from review import results
@@ -100,15 +100,7 @@ class Project(Repository):
 
 def begin(tmp_path, environment, monkeypatch):
     """The current folder: a project with one commit on main, and a branch `change` that is checked out."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", environment["HOME"])
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    made = Project(folder)
+    made = Project(alone(tmp_path, environment, monkeypatch))
     made.start()
     made.git("switch", "--quiet", "--create", "change")
     return made

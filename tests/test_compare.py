@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import GitRepository, alone
 
 from review import results
 from review.compare import main, noise_sentence, paired, seed_noise
@@ -28,17 +28,8 @@ def scored(wrong, name="a", images=1000, test_data="f00d", noise=None):
     return Results(name, numbers, {index: index % 10 for index in wrong}, test_data, noise)
 
 
-class Repository:
+class Repository(GitRepository):
     """A Git repository of `metrics` and a dvc.lock that fits them."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.git("init", "--quiet", "--initial-branch=main")
-
-    def git(self, *arguments):
-        author = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost", "-c", "commit.gpgsign=false"]
-        done = subprocess.run(["git", *author, *arguments], cwd=self.folder, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
 
     def write(self, path, text):
         (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -60,24 +51,11 @@ class Repository:
         self.write(results.NUMBERS, json.dumps(dict(scored(wrong).numbers) | numbers))
         self.lock(test_data)
 
-    def commit(self, message="results"):
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--allow-empty", "--message", message)
-        return self.git("rev-parse", "HEAD")
-
 
 @pytest.fixture
 def repository(tmp_path, environment, monkeypatch):
     """The current folder: an empty repository, out of reach of what this machine's user has set for Git."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", environment["HOME"])
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return Repository(folder)
+    return Repository(alone(tmp_path, environment, monkeypatch))
 
 
 def printed(capsys, *arguments):

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import yaml
+from conftest import GitRepository, alone
 
 from review import history, results
 from stages.common.entry import UserError
@@ -17,17 +17,8 @@ from tools import declared
 ROOT = Path(__file__).parent.parent
 
 
-class Repository:
+class Repository(GitRepository):
     """A Git repository of numbers and the dvc.lock that fits them."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.git("init", "--quiet", "--initial-branch=main")
-
-    def git(self, *arguments):
-        author = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost", "-c", "commit.gpgsign=false"]
-        done = subprocess.run(["git", *author, *arguments], cwd=self.folder, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
 
     def score(self, mistakes, images=1000, test_data="f00d", path=results.NUMBERS):
         """Write what a model with so many mistakes leaves."""
@@ -50,10 +41,8 @@ class Repository:
         lock = yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False)
         (self.folder / "dvc.lock").write_text(lock, encoding="utf-8")
 
-    def commit(self, subject="results"):
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--allow-empty", "--message", subject)
-        return self.git("rev-parse", "HEAD")[:7]
+    def commit(self, message="results"):
+        return super().commit(message)[:7]
 
     def commits(self, *mistakes, **how):
         for count in mistakes:
@@ -64,15 +53,8 @@ class Repository:
 @pytest.fixture
 def repository(tmp_path, environment, monkeypatch):
     """The current folder: an empty repository, out of reach of what this machine's user has set for Git."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", environment["HOME"])
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "120")
-    (tmp_path / "project").mkdir()
-    monkeypatch.chdir(tmp_path / "project")
-    return Repository(tmp_path / "project")
+    return Repository(alone(tmp_path, environment, monkeypatch))
 
 
 def printed(capsys, *arguments):
