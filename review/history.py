@@ -6,10 +6,8 @@ Prints a table and draws reports/history.svg. Neither DVC's cache nor a checkout
 import argparse
 import hashlib
 import io
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from review import results
+from review.results import git
 from stages.common.entry import UserError, run
 from stages.common.files import write_text
 
@@ -231,14 +230,6 @@ def accuracy_ticks(lowest: float, highest: float) -> list[float]:
     locator = LogLocator(subs=[1, 2, 5] if spread < 100 else [1]) if spread > 5 else MaxNLocator(4)
     found = [round(float(tick), 6) for tick in locator.tick_values(lowest, highest)]
     return [tick for tick in found if lowest <= tick <= highest]
-
-
-def git(*arguments: str, text: bytes = b"") -> bytes:
-    """What Git prints. Raises `UserError` with its last line where it fails."""
-    ended = subprocess.run(["git", *arguments], input=text, capture_output=True, env=os.environ | {"LC_ALL": "C"})
-    if ended.returncode:
-        raise UserError((ended.stderr.decode(errors="replace").strip().splitlines() or ["git failed"])[-1])
-    return ended.stdout
 
 
 if __name__ == "__main__":

@@ -172,9 +172,17 @@ def content(commit: str, path: str) -> bytes | None:
     raise UserError(f"{path} in {commit[:7]}: {_last_line(shown.stderr)}")
 
 
-def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+def git(*arguments: str, text: bytes = b"") -> bytes:
+    """What Git prints, given `text` to read. Raises `UserError` with its last line where it fails."""
+    ended = _git(*arguments, text=text)
+    if ended.returncode:
+        raise UserError(_last_line(ended.stderr))
+    return ended.stdout
+
+
+def _git(*arguments: str, text: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     try:
-        return subprocess.run(["git", *arguments], capture_output=True, env=os.environ | {"LC_ALL": "C"})
+        return subprocess.run(["git", *arguments], input=text, capture_output=True, env=os.environ | {"LC_ALL": "C"})
     except FileNotFoundError:
         raise UserError("Git is not installed, or not on PATH") from None
 

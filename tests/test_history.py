@@ -199,7 +199,7 @@ def test_the_number_of_processes_does_not_grow_with_the_commits(repository, monk
     started = []
     real = subprocess.run
     monkeypatch.setattr(
-        history.subprocess, "run", lambda *arguments, **how: started.append(1) or real(*arguments, **how)
+        results.subprocess, "run", lambda *arguments, **how: started.append(1) or real(*arguments, **how)
     )
     repository.commits(40)
     started.clear()

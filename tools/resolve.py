@@ -131,14 +131,8 @@ def listed(*arguments: str) -> set[str]:
 
 
 def git(*arguments: str) -> str:
-    """What Git prints. Raises `UserError` with its last line where it fails."""
-    try:
-        ended = subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError:
-        raise UserError("Git is not installed, or not on PATH") from None
-    if ended.returncode:
-        raise UserError((ended.stderr.strip().splitlines() or [f"git {arguments[0]} failed"])[-1])
-    return ended.stdout
+    """What Git prints, as text that holds any name of a file. Raises `UserError` with its last line where it fails."""
+    return results.git(*arguments).decode(errors="surrogateescape")
 
 
 if __name__ == "__main__":
