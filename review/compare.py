@@ -32,14 +32,36 @@ class Comparison:
 
     @property
     def sentence(self) -> str:
+        """What the paired test says of these two trained models, not at odds with what the seed does to the recipe."""
         counts = f"{len(self.fixed)} image{'' if len(self.fixed) == 1 else 's'} fixed, {len(self.broken)} broken"
         p = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.2g}"
-        return {
-            "same": f"{counts}: the same images are wrong",
-            "undecided": f"{counts}: no evidence of a difference ({p})",
-            "better": f"{counts}: better, and more than noise ({p})",
-            "worse": f"{counts}: worse, and more than noise ({p})",
-        }[self.verdict]
+        if self.verdict == "same":
+            return f"{counts}: the same images are wrong"
+        if self.verdict == "undecided":
+            return f"{counts}: no evidence of a difference ({p})"
+        if self.noise_limit is None:
+            return f"{counts}: {self.verdict}, and real for these two models ({p})"
+        if abs(self.change) > self.noise_limit:
+            return f"{counts}: {self.verdict}, and more than noise ({p})"
+        return f"{counts}: these two models differ ({p}), but another seed may undo it"
+
+    @property
+    def change(self) -> float:
+        """Of the accuracy, from before to after."""
+        return self.after.numbers["accuracy"] - self.before.numbers["accuracy"]
+
+    @property
+    def noise(self) -> Mapping[str, Any] | None:
+        """That of the recipe before, which is what a change has to stand out from; else of the one after."""
+        return self.before.noise or self.after.noise
+
+    @property
+    def noise_limit(self) -> float | None:
+        """What the seed alone does to the accuracy; None where that is not known."""
+        try:
+            return None if self.noise is None else seed_noise(self.noise)
+        except (UserError, ArithmeticError, TypeError):  # as of a number of seeds that no float holds
+            return None
 
 
 def paired(before: Results, after: Results) -> Comparison:
@@ -89,15 +111,16 @@ def seeds(noise: Mapping[str, Any]) -> int:
 
 
 def noise_sentence(comparison: Comparison) -> str | None:
-    """The difference beside what the seed alone does; None where the commit after records no such noise."""
-    noise = comparison.after.noise
+    """The difference beside what the seed alone does, or why that is not known; None where nobody measured it."""
+    noise = comparison.noise
     if noise is None:
-        return None
-    points = 100 * (comparison.after.numbers["accuracy"] - comparison.before.numbers["accuracy"])
+        misfit = comparison.before.misfit or comparison.after.misfit
+        return f"{results.NOISE} was measured {misfit}: `make noise` measures it anew." if misfit else None
     return (
         f"The default model with {seeds(noise)} seeds: {noise['accuracy_mean']:.2%} on average,"
         f" {noise['accuracy_low']:.2%} to {noise['accuracy_high']:.2%}. A difference of one run smaller than"
-        f" {100 * seed_noise(noise):.2f} points is within what the seed alone does; this one is {points:+.2f}."
+        f" {100 * seed_noise(noise):.2f} points is within what the seed alone does; this one is"
+        f" {100 * comparison.change:+.2f}."
     )
 
 
@@ -151,7 +174,7 @@ def as_json(comparison: Comparison) -> str:
         for side, r in sides.items()
     }
     values |= {key: getattr(comparison, key) for key in ("fixed", "broken", "p_value", "verdict", "sentence")}
-    noise = comparison.after.noise
+    noise = comparison.noise
     return json.dumps(values | {"seed_noise": None if noise is None else seed_noise(noise)}, indent=2)
 
 

@@ -16,7 +16,7 @@ import yaml
 from stages.common.entry import UserError
 
 NUMBERS, MISTAKES, LOCK, NOISE = "metrics/evaluate.json", "metrics/mistakes.csv", "dvc.lock", "metrics/noise.json"
-TEST_DATA = "data/prepared/test"
+TEST_DATA, TRAINING_CODE = "data/prepared/test", "stages/train"
 WORKING_TREE = "the working tree"
 NEEDED = ("accuracy", "accuracy_low", "accuracy_high", "mistakes", "images")
 NEEDED_OF_NOISE = ("accuracy_mean", "accuracy_sd", "accuracy_low", "accuracy_high", "seeds")
@@ -31,7 +31,8 @@ class Results:
     numbers: Mapping[str, float]  # metrics/evaluate.json
     wrong: Mapping[int, int]  # index of each misclassified test image: its true class
     test_data: str  # the checksum of the test images and labels that were scored
-    noise: Mapping[str, Any] | None = None  # metrics/noise.json, where there is one of these test images
+    noise: Mapping[str, Any] | None = None  # metrics/noise.json, where it is of this recipe and these test images
+    misfit: str = ""  # how it was measured where it is of others
 
 
 def at(revision: str) -> Results:
@@ -68,9 +69,12 @@ def parse(name: str, files: Mapping[str, bytes | None]) -> Results:
     if len(wrong) != numbers["mistakes"]:
         raise UserError(f"{name}: {numbers['mistakes']} mistakes in {NUMBERS}, {len(wrong)} in {MISTAKES}")
     noise = None if files[NOISE] is None else _numbers(f"{NOISE} in {name}", files[NOISE], NEEDED_OF_NOISE)
+    misfit = ""
     if noise and noise.get("test_data", sums[TEST_DATA]) != sums[TEST_DATA]:
-        noise = None  # it was measured on other test images and says nothing of these
-    return Results(name, numbers, wrong, sums[TEST_DATA], noise)
+        misfit = "on other test images"
+    elif noise and noise.get("recipe") != recorded_recipe(files[LOCK]):
+        misfit = "with another recipe"
+    return Results(name, numbers, wrong, sums[TEST_DATA], None if misfit else noise, misfit)
 
 
 def _numbers(where: str, text: bytes, needed: tuple[str, ...]) -> dict[str, Any]:
@@ -119,6 +123,24 @@ def recorded(where: str, text: bytes) -> dict[str, str]:
     return sums
 
 
+def recorded_recipe(lock: bytes) -> str | None:
+    """The `recipe` of the model that `lock`, a dvc.lock, is of; None where it records no training."""
+    try:
+        stage = yaml.safe_load(lock)["stages"]["train"]
+        [code] = [entry["md5"] for entry in stage["deps"] if entry["path"] == TRAINING_CODE]
+        return recipe(stage["params"]["params.yaml"]["train"], code)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def recipe(block: Mapping[str, Any], code: str) -> str:
+    """A short hash of what a model is trained with: its `block` of parameters, the seed apart, and the checksum `code`
+    of stages/train."""
+    text = json.dumps([{key: value for key, value in block.items() if key != "seed"}, code], sort_keys=True)
+    # Without quotes, since dvc.lock has 0.00001 as 1e-05, which PyYAML takes for a word.
+    return hashlib.md5(text.replace('"', "").encode(), usedforsecurity=False).hexdigest()[:16]
+
+
 def resolve(revision: str) -> str:
     """The full hash of the commit that `revision` names.
 
@@ -143,6 +165,17 @@ def resolve(revision: str) -> str:
 def named(revision: str, commit: str) -> str:
     """What people call `commit`, which `revision` names: `main (1234567)`."""
     return commit[:7] if commit.startswith(revision) else f"{revision} ({commit[:7]})"
+
+
+def default_branch(*places: str) -> str:
+    """The branch that others are merged into: origin/HEAD's where that is known, else main, else what is checked out.
+
+    `places` are tried in their order: `origin/` for that of the remote, nothing for one's own.
+    """
+    head = _git("symbolic-ref", "--quiet", "refs/remotes/origin/HEAD").stdout.decode().strip()
+    names = [head.removeprefix("refs/remotes/origin/"), "main"]
+    found = (place + name for name in names if name for place in places)
+    return next((name for name in found if _git("rev-parse", "--verify", "--quiet", name).returncode == 0), "HEAD")
 
 
 def merge_base(base: str, head: str) -> str:

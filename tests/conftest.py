@@ -145,7 +145,7 @@ class Clone:
         path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
     def compare(self, *names):
-        """Let the comparison be of as many small networks, trained for one epoch."""
+        """Let the comparison be of as many small networks, trained for one epoch, and its lock of no others."""
         short = {"model": "fnn", "epochs": 1, "batch_size": 32}
 
         def change(values):
@@ -153,6 +153,7 @@ class Clone:
             values |= {"models": dict(zip(names, models)), "published": {names[0]: 0.9746}}
 
         self.change(change, "comparison/params.yaml")
+        (self.folder / "comparison/dvc.lock").unlink(missing_ok=True)
 
     def commit(self):
         # The author is named for this commit alone: whoever has just installed Git has no name in it.

@@ -35,14 +35,18 @@ class Repository(GitRepository):
         (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / path).write_bytes(text.encode())
 
-    def lock(self, test_data="f00d"):
-        """Write the dvc.lock that `dvc repro` would leave."""
+    def lock(self, test_data="f00d", train=None):
+        """Write the dvc.lock that `dvc repro` would leave, with an entry of the training where it is given a block."""
         outs = [
             {"path": path, "md5": hashlib.md5((self.folder / path).read_bytes()).hexdigest()}
             for path in (results.NUMBERS, results.MISTAKES)
         ]
         stage = {"deps": [{"path": results.TEST_DATA, "md5": test_data}], "outs": outs}
-        self.write("dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": {"evaluate": stage}}))
+        stages = {"evaluate": stage}
+        if train is not None:
+            code = {"path": results.TRAINING_CODE, "md5": "c0de"}
+            stages["train"] = {"deps": [code], "params": {"params.yaml": {"train": train}}}
+        self.write("dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
     def score(self, wrong, test_data="f00d", labels=None, **numbers):
         """Write what evaluating a model that misclassifies the images `wrong` leaves."""
@@ -78,9 +82,9 @@ def test_p_is_that_of_the_binomial_worked_out_by_hand():
     ("before", "after", "sentence"),
     [
         (range(12), range(100, 109), "12 images fixed, 9 broken: no evidence of a difference (p = 0.66)"),
-        (range(12), range(100, 101), "12 images fixed, 1 broken: better, and more than noise (p = 0.0034)"),
-        ([5], range(100, 112), "1 image fixed, 12 broken: worse, and more than noise (p = 0.0034)"),
-        (range(20), [], "20 images fixed, 0 broken: better, and more than noise (p < 0.001)"),
+        (range(12), range(100, 101), "12 images fixed, 1 broken: better, and real for these two models (p = 0.0034)"),
+        ([5], range(100, 112), "1 image fixed, 12 broken: worse, and real for these two models (p = 0.0034)"),
+        (range(20), [], "20 images fixed, 0 broken: better, and real for these two models (p < 0.001)"),
         ([3, 4], [4, 3], "0 images fixed, 0 broken: the same images are wrong"),
         ([], [], "0 images fixed, 0 broken: the same images are wrong"),
         (range(6), [6], "6 images fixed, 1 broken: no evidence of a difference (p = 0.12)"),
@@ -88,6 +92,33 @@ def test_p_is_that_of_the_binomial_worked_out_by_hand():
 )
 def test_the_sentence_says_what_the_numbers_allow(before, after, sentence):
     assert paired(scored(before), scored(after)).sentence == sentence
+
+
+# The accuracy changes by 0.011 of 1; another seed moves it by less than 0.0039 times `spread`.
+@pytest.mark.parametrize(
+    ("spread", "of_before", "of_after"),
+    [
+        (1, "12 images fixed, 1 broken: better, and more than noise (p = 0.0034)", "worse, and more than noise"),
+        (4, "12 images fixed, 1 broken: these two models differ (p = 0.0034), but another seed may undo it", "differ"),
+    ],
+)
+def test_more_than_noise_is_said_where_paired_test_and_seed_noise_both_say_it(spread, of_before, of_after):
+    noise = NOISE | {"accuracy_sd": 0.001 * spread}
+    comparison = paired(scored(range(12), noise=noise), scored([100], noise=NOISE | {"accuracy_sd": 1}))
+    assert comparison.sentence == of_before
+    assert of_after in paired(scored([100]), scored(range(12), noise=noise)).sentence
+
+
+@pytest.mark.parametrize("count", [1, 10**400])
+def test_noise_that_says_nothing_does_not_make_a_difference_more_than_noise(count):
+    comparison = paired(scored(range(12)), scored([100], noise=NOISE | {"seeds": count}))
+    assert comparison.sentence == "12 images fixed, 1 broken: better, and real for these two models (p = 0.0034)"
+
+
+def test_no_evidence_stays_so_whatever_the_noise():
+    noise = NOISE | {"accuracy_sd": 1e-5}
+    comparison = paired(scored(range(12)), scored(range(100, 109), noise=noise))
+    assert comparison.sentence == "12 images fixed, 9 broken: no evidence of a difference (p = 0.66)"
 
 
 def test_mistakes_of_both_sides_count_for_neither():
@@ -117,19 +148,55 @@ def test_noise_of_the_seed_is_the_repeatability_limit_of_few_seeds():
         seed_noise(NOISE | {"seeds": [4]})
 
 
-@pytest.mark.parametrize(("measured_on", "quoted"), [("f00d", True), ("beef", False)])
-def test_noise_of_other_test_images_is_not_quoted(repository, measured_on, quoted):
+BLOCK = {"epochs": 3, "optimizer": {"name": "adamw", "weight_decay": 0.00001}, "init_from": None, "seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("measured", "train", "misfit"),
+    [
+        ({}, BLOCK, ""),
+        ({}, BLOCK | {"seed": 2}, ""),
+        # As DVC writes the weight decay, which is a word to PyYAML.
+        ({}, BLOCK | {"optimizer": {"name": "adamw", "weight_decay": "1e-05"}}, ""),
+        ({"test_data": "beef"}, BLOCK, "on other test images"),
+        ({}, BLOCK | {"epochs": 4}, "with another recipe"),
+        ({"recipe": results.recipe(BLOCK, "other code")}, BLOCK, "with another recipe"),
+        ({"recipe": None}, BLOCK, "with another recipe"),
+    ],
+)
+def test_noise_is_quoted_beside_the_recipe_and_the_test_images_that_it_was_measured_with(
+    repository, capsys, measured, train, misfit
+):
     repository.score([1, 2])
-    repository.lock()
-    repository.write(results.NOISE, json.dumps(NOISE | {"test_data": measured_on}))
-    assert (results.in_working_tree().noise is not None) == quoted
+    repository.lock(train=train)
+    noise = NOISE | {"test_data": "f00d", "recipe": results.recipe(BLOCK, "c0de")} | measured
+    repository.write(results.NOISE, json.dumps(noise))
+    repository.commit()
+    lines = printed(capsys, "HEAD").splitlines()
+    if misfit:
+        assert lines[-1] == f"metrics/noise.json was measured {misfit}: `make noise` measures it anew."
+    else:
+        assert lines[-1].startswith("The default model with 5 seeds: 90.00% on average")
+
+
+def test_a_change_of_the_recipe_is_held_against_the_noise_of_the_recipe_before(repository, capsys):
+    repository.score(range(12))
+    repository.lock(train=BLOCK)
+    repository.write(results.NOISE, json.dumps(NOISE | {"recipe": results.recipe(BLOCK, "c0de")}))
+    repository.commit()
+    repository.score([100])
+    repository.lock(train=BLOCK | {"epochs": 4})
+    first, *_, last = printed(capsys, "HEAD").splitlines()
+    assert first == "12 images fixed, 1 broken: better, and more than noise (p = 0.0034)"
+    assert last.endswith("within what the seed alone does; this one is +1.10.")
 
 
 def test_the_difference_is_told_beside_the_noise_of_the_seed():
     sentence = noise_sentence(paired(scored({1, 2, 3}), scored({9}, noise=NOISE)))
     assert "with 5 seeds: 90.00% on average, 89.80% to 90.20%" in sentence
     assert "smaller than 0.39 points is within what the seed alone does; this one is +0.20." in sentence
-    assert noise_sentence(paired(scored({1}, noise=NOISE), scored({2}))) is None
+    assert "is +0.00." in noise_sentence(paired(scored({1}, noise=NOISE), scored({2})))
+    assert noise_sentence(paired(scored({1}), scored({2}))) is None
 
 
 # From commits

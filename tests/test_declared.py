@@ -1,19 +1,26 @@
 """dvc.yaml declares what the stages use: every stage of both pipelines is watched while it runs on the embedded digits,
 then runs again where there is nothing but what it declares."""
 
+import hashlib
 import json
 import shlex
 import shutil
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import recorder
 import yaml
 from watching import Seen, watching
+
+from stages.common.idx import read_idx
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="opened files are watched with inotify")
 
 PIPELINE = ["download", "validate", "preprocess", "train", "evaluate", "report"]
 COMPARISON = ["train@one", "evaluate@one", "summary"]
+ONLY_NAMES = [("summary", "models")]  # DVC cannot declare the names in a table without what stands below them
 TIMED = "comparison/seconds/"  # how long a training took is measured, so never the same twice
 
 
@@ -37,19 +44,27 @@ def remove_outputs(stage, folder):
         shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
 
 
-def run_in(folder, here, stage):
+def run_in(folder, here, stage, **variables):
     """Without bytecode, so that Python opens the module itself and not what it compiled before."""
     here = type(here)(folder, here.environment)
-    return here.run(*shlex.split(stage["command"]), PYTHONDONTWRITEBYTECODE="1")
+    return here.run(*shlex.split(stage["command"]), PYTHONDONTWRITEBYTECODE="1", **variables)
 
 
-def watch(here, stage) -> Seen:
+def watch(here, stage) -> tuple[Seen, set]:
+    """The files and the parameters that `stage` uses."""
+    home = Path(here.environment["HOME"])
+    (home / "site").mkdir(exist_ok=True)
+    shutil.copy(recorder.__file__, home / "site/sitecustomize.py")
+    record = home / "parameters.jsonl"
+    record.write_text("")
+
     def run():
-        ended = run_in(here.folder, here, stage)
+        ended = run_in(here.folder, here, stage, PYTHONPATH=str(home / "site"), RECORD=str(record))
         assert ended.returncode == 0, ended.stderr
 
     remove_outputs(stage, here.folder)
-    return watching(here.folder, run)
+    seen = watching(here.folder, run)
+    return seen, {tuple(json.loads(line)) for line in record.read_text(encoding="utf-8").splitlines()}
 
 
 def empty_packages(folder):
@@ -57,8 +72,9 @@ def empty_packages(folder):
     return {path.relative_to(folder).as_posix() for path in folder.rglob("__init__.py") if path.stat().st_size == 0}
 
 
-def violations(stage, seen, harmless):
+def violations(stage, seen, folder):
     """A line for each file that a stage uses and does not declare, or declares and does not use."""
+    harmless = empty_packages(folder)
     uses = [*stage["dependencies"], *stage["parameters"]]
     known = [*uses, *stage["outputs"]]
     around = {"."} | {"/".join(path.split("/")[:depth]) for path in known for depth in range(1, path.count("/") + 1)}
@@ -73,6 +89,31 @@ def violations(stage, seen, harmless):
             if not any(below(written, [path]) for written in seen.written)
         ]
     )
+
+
+def at(values, key):
+    for name in key.split("."):
+        values = values[name]
+    return values
+
+
+def parameter_violations(stage, told, folder):
+    """The same for parameters, down to each value below a key that is declared; `told` is what the recorder was."""
+    declared = {(file, key) for file, keys in stage["parameters"].items() for key in keys}
+    found = {f"reads {file} itself" for file, _, how in told if how == "file"}
+    for file, key, how in told:
+        on_the_way = any(known == file and f"{inner}.".startswith(f"{key}.") for known, inner in declared)
+        below = any(known == file and f"{key}.".startswith(f"{outer}.") for known, outer in declared)
+        if how != "file" and not on_the_way and not below:
+            found.add(f"reads {file} {key} undeclared")
+    for file, key in declared:
+        whole = (stage["name"], key) in ONLY_NAMES
+        values = yaml.safe_load((folder / file).read_text(encoding="utf-8"))
+        read = {outer for known, outer, how in told if known == file and how in ("read", *["name"] * whole)}
+        leaves = [key] if whole else recorder.leaves(at(values, key), key)
+        idle = [leaf for leaf in leaves if not any(f"{leaf}.".startswith(f"{outer}.") for outer in read)]
+        found |= {f"declares {file} {leaf} and never reads it" for leaf in idle}
+    return sorted(found)
 
 
 @pytest.fixture(scope="module")
@@ -94,18 +135,49 @@ def seen(here, stages):
     return {name: watch(here, stage) for name, stage in stages.items()}
 
 
-def cut(folder, source, stage, without=None):
-    """Write the parameter files with nothing but the keys that `stage` declares, less `without`."""
+@pytest.fixture(scope="module")
+def served(here, stages, seen, tmp_path_factory):
+    """A folder in which `download` takes the digits, and who wrote them, from a mirror; what it declares and uses.
+
+    The digits come without a download, so there no code asks how long to wait for a mirror, and how often.
+    """
+    folder = tmp_path_factory.mktemp("served")
+    alone(stages["download"], here.folder, folder)
+    mirror = folder / "mirror"
+    shutil.copytree(here.folder / "data/raw", mirror, ignore=shutil.ignore_patterns("dataset.json"))
+    images = sorted(path.name for path in mirror.iterdir())
+    for part in ("train", "t10k"):
+        labels = read_idx(mirror / f"{part}-labels-idx1-ubyte", 1)
+        rows = "".join(f"{label}\t0\t{number}\t0\n" for number, label in enumerate(labels))
+        (mirror / f"{part}.tsv").write_text(rows)
+    sums = {path.name: f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in mirror.iterdir()}
+    source = {"mirrors": ["mirror"], "mirror_variable": "SERVED", "files": {name: sums[name] for name in images}}
+    writers = {"mirrors": ["mirror"], "mirror_variable": "WRITERS"}
+    source["writers"] = writers | {"files": {name: sums[name] for name in ("train.tsv", "t10k.tsv")}}
+
+    def change(values):
+        values["download"]["dataset"] = "served"
+        values["datasets"]["served"] = values["datasets"].pop("digits") | {"source": source}
+
+    copy = type(here)(folder, here.environment)
+    copy.change(change)
+    keys = [key.replace("digits", "served") for key in stages["download"]["parameters"]["params.yaml"]]
+    stage = stages["download"] | {"parameters": {"params.yaml": keys}}
+    _, told = watch(copy, stage)
+    assert (folder / "data/raw/train-writers.csv").exists()
+    return folder, stage, told
+
+
+def cut(folder, source, stage):
+    """Write the parameter files with nothing but the keys that `stage` declares."""
     for file, keys in stage["parameters"].items():
         whole, part = yaml.safe_load((source / file).read_text(encoding="utf-8")), {}
         for key in keys:
-            if key == without:
-                continue
             *before, last = key.split(".")
-            values, place = whole, part
+            place = part
             for name in before:
-                values, place = values[name], place.setdefault(name, {})
-            place[last] = values[last]
+                place = place.setdefault(name, {})
+            place[last] = at(whole, key)
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text(yaml.safe_dump(part, sort_keys=False), encoding="utf-8")
 
@@ -135,12 +207,27 @@ def test_every_stage_is_watched(stages):
 
 
 @pytest.mark.parametrize("name", PIPELINE + COMPARISON)
-def test_a_stage_uses_what_it_declares_and_nothing_else(here, stages, seen, name):
-    assert violations(stages[name], seen[name], empty_packages(here.folder)) == []
+def test_a_stage_uses_the_files_that_it_declares_and_no_others(here, stages, seen, name):
+    assert violations(stages[name], seen[name][0], here.folder) == []
+
+
+@pytest.mark.parametrize("name", PIPELINE + COMPARISON)
+def test_a_stage_reads_the_parameters_that_it_declares_down_to_each_value_and_no_others(
+    here, stages, seen, served, name
+):
+    told = seen[name][1]
+    if name == "download":
+        told = told | {line for line in served[2] if line[1].startswith("download.")}
+    assert parameter_violations(stages[name], told, here.folder) == []
+
+
+def test_every_parameter_of_a_data_set_that_mirrors_have_is_read(served):
+    folder, stage, told = served
+    assert parameter_violations(stage, told, folder) == []
 
 
 def test_a_file_that_c_code_opens_is_seen(seen):
-    assert "models/model.tflite" in seen["evaluate"].read
+    assert "models/model.tflite" in seen["evaluate"][0].read
 
 
 @pytest.mark.parametrize("name", PIPELINE + COMPARISON)
@@ -153,49 +240,82 @@ def test_a_stage_with_nothing_but_what_it_declares_writes_the_same(here, stages,
     assert written == contents(stages[name], here.folder)
 
 
-@pytest.mark.parametrize("name", PIPELINE + COMPARISON)
-def test_a_stage_cannot_do_without_a_parameter_that_it_declares(here, stages, seen, tmp_path, name):
-    alone(stages[name], here.folder, tmp_path)
-    keys = [key for declared in stages[name]["parameters"].values() for key in declared]
-    assert [key for key in keys if idle(here, stages[name], tmp_path, key)] == []
+@dataclass
+class Place:
+    """Where to plant: a stage, its pipeline, the module that begins it and the line there that reads its parameters."""
+
+    stage: str
+    pipeline: str
+    module: str
+    after: str
+    change: str  # code that changes what it writes
+    parameters: str  # the file that it reads
+    own: str  # a table that it declares
+    table: str  # one in another that it does not declare
+    other: str  # one more
 
 
-def idle(here, stage, folder, key):
-    """Whether `stage`, alone in `folder`, does the same without the parameter `key`."""
-    remove_outputs(stage, folder)
-    cut(folder, here.folder, stage, without=key)
-    return run_in(folder, here, stage).returncode == 0 and contents(stage, folder) == contents(stage, here.folder)
+PLACES = [
+    Place(
+        "preprocess",
+        "dvc.yaml",
+        "stages/preprocess/__main__.py",
+        '    p = parameters.read("preprocess", Preprocess)\n',
+        'p = p.model_copy(update={"seed": 4})',
+        "params.yaml",
+        "preprocess",
+        "train.optimizer",
+        "report",
+    ),
+    Place(
+        "summary",
+        "comparison/dvc.yaml",
+        "comparison/__main__.py",
+        '    settings = parameters.load(FOLDER / "params.yaml")\n',
+        'settings["published"] = {}',
+        "comparison/params.yaml",
+        "published",
+        "settings.as_published",
+        "settings.as_the_default",
+    ),
+]
 
 
-PLANT_AFTER = '    p = parameters.read("preprocess", Preprocess)\n'
+@pytest.fixture(params=PLACES, ids=lambda place: place.pipeline)
+def place(request):
+    return request.param
 
 
 @pytest.fixture
-def spoilt(here, seen, tmp_path):
-    """A copy in which code is planted in `preprocess`, or a line in its entry of dvc.yaml."""
+def spoilt(here, seen, tmp_path, place):
+    """A copy in which code is planted in a stage of one of the pipelines, or a line in its entry there."""
     folder = tmp_path / "spoilt"
     shutil.copytree(here.folder, folder)
     copy = type(here)(folder, here.environment)
 
     def plant(code="", dependency=None, output=None, parameter=None):
-        main = folder / "stages/preprocess/__main__.py"
-        assert PLANT_AFTER in main.read_text(encoding="utf-8")
-        main.write_text(main.read_text(encoding="utf-8").replace(PLANT_AFTER, PLANT_AFTER + f"    {code}\n"))
+        main = folder / place.module
+        assert place.after in main.read_text(encoding="utf-8")
+        main.write_text(main.read_text(encoding="utf-8").replace(place.after, place.after + f"    {code}\n"))
 
         def change(values):
-            entry = values["stages"]["preprocess"]
-            for kind, value in {"deps": dependency, "outs": output, "params": parameter}.items():
+            entry = values["stages"][place.stage]
+            parameter_of_file = parameter and {place.parameters: [parameter]}
+            for kind, value in {"deps": dependency, "outs": output, "params": parameter_of_file}.items():
                 entry[kind] += [value] if value else []
 
-        copy.change(change, "dvc.yaml")
-        return copy, declared(copy, "dvc.yaml")["preprocess"]
+        copy.change(change, place.pipeline)
+        return copy, declared(copy, place.pipeline)[place.stage]
 
     return plant
 
 
 PLANTED = {
     'Path("README.md").read_text()': "reads README.md undeclared",
-    'np.load("data/predictions/probabilities.npy", "r")': "reads data/predictions/probabilities.npy undeclared",
+    'open("CONTRIBUTING.md", "r+").read()': "reads CONTRIBUTING.md undeclared",
+    '__import__("numpy").load("data/predictions/probabilities.npy", "r")': (
+        "reads data/predictions/probabilities.npy undeclared"
+    ),
     'Path(".git/HEAD").read_text()': "reads .git/HEAD undeclared",
     "from stages.evaluate import params": "reads stages/evaluate/params.py undeclared",
     '__import__("os").system("cat LICENSE >/dev/null")': "reads LICENSE undeclared",  # another process
@@ -207,31 +327,41 @@ PLANTED = {
 
 def test_each_kind_of_undeclared_or_idle_file_is_caught(spoilt):
     copy, stage = spoilt(";".join(PLANTED), dependency="stages/report", output="data/nothing.csv")
-    caught = violations(stage, watch(copy, stage), empty_packages(copy.folder))
+    caught = violations(stage, watch(copy, stage)[0], copy.folder)
     declared_in_vain = ["declares stages/report and never opens it", "declares data/nothing.csv and never writes it"]
     imported = ["lists stages/evaluate undeclared"]
     assert caught == sorted([*PLANTED.values(), *declared_in_vain, *imported])
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        'p = p.model_copy(update={"seed": parameters.load()["report"]["gallery_images"]})',
-        'p = p.model_copy(update={"seed": len(parameters.load().get("train", []))})',
-        'p = p.model_copy(update={"seed": int(Path("metrics/train.json").exists())})',
-    ],
-    ids=["parameter", "optional parameter", "existence of a file"],
-)
-def test_an_undeclared_parameter_or_a_look_at_an_undeclared_file_is_caught(spoilt, tmp_path, code):
-    copy, stage = spoilt(code)
+def test_each_way_to_read_an_undeclared_parameter_is_caught_though_nothing_comes_of_it(spoilt, place):
+    file, (table, inner) = place.parameters, place.table.split(".")
+    loose = 'type("Loose", (parameters.Block,), {"model_config": {"extra": "ignore"}})'
+    planted = [
+        f'parameters.load(Path("{file}"))["{table}"]["{inner}"]',
+        f'"nowhere" in parameters.load(Path("{file}"))',
+        f'parameters.read("{place.other}", {loose}, Path("{file}"))',
+        f'open(Path("{file}")).read()',
+    ]
+    copy, stage = spoilt(";".join(planted))
+    keys = {table, place.table, place.other, "nowhere"}
+    caught = parameter_violations(stage, watch(copy, stage)[1], copy.folder)
+    assert caught == sorted([*(f"reads {file} {key} undeclared" for key in keys), f"reads {file} itself"])
+
+
+def test_a_parameter_declared_in_vain_and_a_value_that_no_code_reads_are_caught(spoilt, place):
+    copy, stage = spoilt(parameter=place.other)
+    schema = copy.folder / "stages/preprocess/params.py"
+    schema.write_text(schema.read_text(encoding="utf-8") + "    idle: int\n", encoding="utf-8")
+    copy.change(lambda values: at(values, place.own).update(idle=1), place.parameters)
+    values = at(yaml.safe_load((copy.folder / place.parameters).read_text(encoding="utf-8")), place.other)
+    idle = [*recorder.leaves(values, place.other), f"{place.own}.idle"]
+    caught = parameter_violations(stage, watch(copy, stage)[1], copy.folder)
+    assert caught == sorted(f"declares {place.parameters} {key} and never reads it" for key in idle)
+
+
+def test_a_look_whether_an_undeclared_file_exists_is_caught(spoilt, tmp_path, place):
+    copy, stage = spoilt(f'if Path("metrics/train.json").exists(): {place.change}')
     watch(copy, stage)
     alone(stage, copy.folder, tmp_path / "alone")
     ended = run_in(tmp_path / "alone", copy, stage)
     assert ended.returncode != 0 or contents(stage, tmp_path / "alone") != contents(stage, copy.folder)
-
-
-def test_a_parameter_declared_in_vain_is_caught(spoilt, tmp_path):
-    copy, stage = spoilt(parameter="evaluate")
-    alone(stage, copy.folder, tmp_path / "alone")
-    assert idle(copy, stage, tmp_path / "alone", "evaluate")
-    assert not idle(copy, stage, tmp_path / "alone", "preprocess")

@@ -1,6 +1,7 @@
 """`make fresh`, in clones that have neither data nor cache."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -23,12 +24,13 @@ def answer(clone):
     return ended.returncode, (ended.stdout + ended.stderr).splitlines()
 
 
-def stale(clone, lock="dvc.yaml"):
-    """What it says of stale stages; it must fail and say what to do."""
+def stale(clone, pipelines="dvc.yaml"):
+    """What it says of stale stages; it must fail and say which pipelines to run, if any."""
     code, lines = answer(clone)
     assert code == 1
-    assert lines[-1] == f"fresh: run `dvc repro {lock}`, then commit the lock and the metrics"
-    return [line.removeprefix("fresh: ") for line in lines[:-1]]
+    if pipelines:
+        assert lines.pop() == f"fresh: run `dvc repro {pipelines}`, then commit the lock and the metrics"
+    return [line.removeprefix("fresh: ") for line in lines]
 
 
 def append(clone, file, text="\n# a comment\n"):
@@ -47,6 +49,27 @@ def test_a_clone_is_fresh_without_data_or_cache(cloned):
     assert code == 0
     assert lines == ["fresh: dvc.lock and comparison/dvc.lock fit this code and these parameters (11 stages)"]
     assert cloned.well("git", "status", "--porcelain") == ""
+
+
+def test_the_review_fails_where_the_working_tree_is_stale(cloned):
+    def failures():
+        ended = cloned.python("-m", "review", "HEAD")
+        assert "Traceback" not in ended.stderr
+        return ended.stdout
+
+    assert "is not the lock of this code" not in failures()
+    append(cloned, "comparison/pictures.py")  # it is not the pipeline's
+    assert "is not the lock of this code" not in failures()
+    append(cloned, "stages/report/page.py")
+    assert "parameters, run &#96;dvc repro&#96;: report: stages/report changed" in failures()
+
+
+def test_a_clone_by_a_git_that_turns_line_ends_into_those_of_windows_is_fresh(settled, environment, tmp_path):
+    crlf = ["-c", "core.autocrlf=true"]
+    settled.well("git", "clone", "--quiet", "--no-local", *crlf, str(settled.folder), str(tmp_path / "clone"))
+    made = Clone(tmp_path / "clone", environment)
+    assert answer(made)[0] == 0
+    assert made.well("git", "status", "--porcelain") == ""
 
 
 def test_where_the_data_are_it_is_fresh_too(settled):
@@ -80,7 +103,7 @@ def test_a_new_file_beside_the_code_is_stale(cloned):
 
 def test_code_of_both_pipelines_names_the_stages_of_both(cloned):
     append(cloned, "stages/evaluate/scores.py")
-    assert stale(cloned, "comparison/dvc.yaml and dvc.yaml") == [
+    assert stale(cloned, "comparison/dvc.yaml dvc.yaml") == [
         "evaluate is stale: stages/evaluate changed",
         "comparison/dvc.yaml:evaluate@one is stale: stages/evaluate changed",
         "comparison/dvc.yaml:evaluate@two is stale: stages/evaluate changed",
@@ -166,20 +189,66 @@ def test_a_comparison_whose_lock_misses_a_model_is_stale(cloned):
     assert "comparison/dvc.yaml:train@two is stale: it is not in the lock" in stale(cloned, "comparison/dvc.yaml")
 
 
-def test_the_sum_of_the_models_in_the_lock_is_checked(cloned):
-    def grow(lock):
-        next(out for out in lock["stages"]["train@two"]["outs"] if out["path"].endswith("models/two"))["size"] += 1
+@pytest.mark.parametrize(
+    "stage, kind, entry, gone, named",
+    [
+        ("preprocess", "deps", "metrics/validate.json", "metrics/validate.json", "preprocess"),
+        ("train", "outs", "models/training.json", "models/training.json", "train"),
+        ("report", "params", "train", "params.yaml train", "report"),
+        ("summary", "deps", "comparison/seconds", "comparison/seconds", "comparison/dvc.yaml:summary"),
+    ],
+)
+def test_what_the_lock_has_and_a_stage_no_longer_declares_is_stale(cloned, stage, kind, entry, gone, named):
+    pipeline = "comparison/dvc.yaml" if stage == "summary" else "dvc.yaml"
+    cloned.change(lambda values: values["stages"][stage][kind].remove(entry), pipeline)
+    told = f"{named} is stale: {gone} is in the lock and no longer in dvc.yaml: run `dvc repro -f -s {named}`"
+    if stage == "train":  # report reads what train then no longer writes
+        assert stale(cloned) == [told, "report is stale: models/training.json is missing"]
+    else:
+        assert stale(cloned, None) == [told]
 
-    cloned.change(grow, "comparison/dvc.lock")
-    summary = (
-        "comparison/dvc.yaml:summary is stale: comparison/models is not what the lock says the stages before wrote"
-    )
+
+def test_running_that_stage_by_itself_mends_it(settled):
+    before = (settled.folder / "dvc.yaml").read_bytes()
+    settled.change(lambda values: values["stages"]["report"]["params"].remove("validate"), "dvc.yaml")
+    (line,) = stale(settled, None)
+    settled.well(*line.split("`")[1].split())
+    assert answer(settled)[0] == 0
+    (settled.folder / "dvc.yaml").write_bytes(before)
+    settled.dvc("repro")
+    assert settled.well("git", "status", "--porcelain") == ""
+
+
+def test_a_stage_that_the_lock_has_and_no_pipeline_any_more_is_stale(cloned):
+    cloned.change(lambda values: values["stages"].pop("report"), "dvc.yaml")
+    cloned.change(lambda lock: lock["stages"].update(gone={"cmd": "true"}), "comparison/dvc.lock")
+    gone = "it is in the lock and no longer in dvc.yaml: delete its entry there"
+    assert stale(cloned, None) == [f"report is stale: {gone}", f"comparison/dvc.yaml:gone is stale: {gone}"]
+    cloned.change(lambda lock: lock["stages"].pop("report"), "dvc.lock")
+    cloned.change(lambda lock: lock["stages"].pop("gone"), "comparison/dvc.lock")
+    assert answer(cloned)[0] == 0
+
+
+@pytest.mark.parametrize("name, key", [("models/two", "size"), ("seconds/two.json", "md5")])
+def test_a_folder_is_held_to_what_several_stages_wrote_into_it(cloned, name, key):
+    def change(lock):
+        out = next(out for out in lock["stages"]["train@two"]["outs"] if out["path"] == f"comparison/{name}")
+        out[key] = out[key] + 1 if key == "size" else "0" * 32
+
+    cloned.change(change, "comparison/dvc.lock")
+    folder = f"comparison/{name.split('/')[0]}"
+    summary = f"comparison/dvc.yaml:summary is stale: {folder} is not what the lock says the stages before wrote"
     assert summary in stale(cloned, "comparison/dvc.yaml")
 
 
-def test_without_a_comparison_lock_only_the_pipeline_counts(cloned):
+def test_a_missing_lock_of_the_comparison_is_told(cloned):
     (cloned.folder / "comparison/dvc.lock").unlink()
-    append(cloned, "comparison/pictures.py")
+    told = "fresh: comparison/dvc.lock is missing: run `dvc repro comparison/dvc.yaml` and commit it"
+    assert answer(cloned) == (1, [told])
+
+
+def test_without_a_comparison_only_the_pipeline_counts(cloned):
+    shutil.rmtree(cloned.folder / "comparison")
     assert answer(cloned) == (0, ["fresh: dvc.lock fit this code and these parameters (6 stages)"])
 
 

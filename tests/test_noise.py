@@ -4,7 +4,9 @@ import json
 import sys
 
 import pytest
+import yaml
 
+from review import results
 from stages.common.entry import UserError
 from tools import noise
 
@@ -41,9 +43,17 @@ def test_ensembles_of_different_seeds_share_no_member():
 def test_each_seed_is_trained_and_scored_by_the_stages(settled):
     path = settled.folder / noise.NOISE
     before = path.read_bytes()
+    # A lock whose scores are of other images, as where `preprocess` alone ran again.
+    lock = (settled.folder / "dvc.lock").read_bytes()
+    settled.change(lambda values: values["stages"].pop("evaluate"), "dvc.lock")
     settled.well(sys.executable, "-m", "tools.noise", "--seeds", "2")
+    (settled.folder / "dvc.lock").write_bytes(lock)
     found = json.loads(path.read_text())
     path.write_bytes(before)
+    [test_data] = [
+        out["md5"] for out in yaml.safe_load(lock)["stages"]["preprocess"]["outs"] if out["path"] == results.TEST_DATA
+    ]
+    assert (found["test_data"], found["recipe"]) == (test_data, results.recorded_recipe(lock))
     scored = json.loads((settled.folder / "metrics/evaluate.json").read_text())
     assert found["accuracies"][0] == scored["accuracy"]
     assert found["accuracies"][1] != found["accuracies"][0]

@@ -10,14 +10,22 @@ from dvc.repo import Repo
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of a package that DVC uses
 PIPELINE = ["download", "validate", "preprocess", "train", "evaluate", "report"]
 OUTPUTS = {
-    "download": ["data/raw/dataset.json", "data/raw/t10k-labels-idx1-ubyte"],
+    "download": [
+        "data/raw/dataset.json",
+        "data/raw/train-images-idx3-ubyte",
+        "data/raw/train-labels-idx1-ubyte",
+        "data/raw/t10k-images-idx3-ubyte",
+        "data/raw/t10k-labels-idx1-ubyte",
+    ],
     "validate": ["metrics/validate.json", "reports/data/index.html"],
     "preprocess": [
         "data/prepared/dataset.json",
         "data/prepared/train/images.npy",
         "data/prepared/train/labels.npy",
+        "data/prepared/validation/images.npy",
         "data/prepared/validation/labels.npy",
         "data/prepared/test/images.npy",
+        "data/prepared/test/labels.npy",
     ],
     "train": [
         "models/model.keras",
@@ -36,9 +44,15 @@ OUTPUTS = {
         "metrics/reliability.csv",
         "metrics/robustness.csv",
         "data/predictions/suspects.csv",
+        "data/predictions/confusion_matrix.csv",
+        "data/predictions/probabilities.npy",
+        "data/predictions/series.csv",
+        "data/predictions/corrupted.npy",
     ],
     "report": ["reports/index.html", "reports/model_card.md"],
 }
+
+TRAINED, SCORED = {"train@one", "train@two"}, {"evaluate@one", "evaluate@two", "summary"}
 
 
 def from_on(stage):
@@ -165,13 +179,13 @@ def test_a_missing_output_reruns_the_stage_that_writes_it_and_what_follows(settl
         path.with_name("away").rename(path)
 
 
-def test_every_output_of_the_pipeline_is_in_this_table(settled):
+def test_every_file_that_the_pipeline_writes_is_in_this_table(settled):
     declared = yaml.safe_load((settled.folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for name, stage in declared.items():
         entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
-        paths = [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
-        missing = [path for path in paths if not any(f"{file}/".startswith(f"{path}/") for file in OUTPUTS[name])]
-        assert missing == []
+        paths = [settled.folder / (entry if isinstance(entry, str) else next(iter(entry))) for entry in entries]
+        files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+        assert {file.relative_to(settled.folder).as_posix() for file in files} == {*OUTPUTS[name]}
 
 
 @pytest.mark.parametrize("stage", PIPELINE)
@@ -197,9 +211,11 @@ def test_words_and_plots_of_dvc_yaml_rerun_nothing(settled, would_run, keys):
         ("comparison/params.yaml", ["settings", "as_published", "epochs"], 99, []),
         ("params.yaml", ["train", "epochs"], 9, []),
         ("params.yaml", ["report", "gallery_images"], 9, []),
+        ("params.yaml", ["evaluate", "reliability_bins"], 9, SCORED),
+        ("params.yaml", ["preprocess", "seed"], 99, {"preprocess"} | TRAINED | SCORED),
     ],
 )
-def test_a_parameter_of_the_comparison_reruns_its_model_alone(settled, would_run, file, keys, value, expected):
+def test_a_parameter_of_the_comparison_reruns_what_uses_it(settled, would_run, file, keys, value, expected):
     with touched(settled.folder, file, edited(settled.folder, file, *keys, value=value)):
         assert sorted(would_run("comparison/dvc.yaml")) == sorted(expected)
 
@@ -207,17 +223,36 @@ def test_a_parameter_of_the_comparison_reruns_its_model_alone(settled, would_run
 @pytest.mark.parametrize(
     "file, expected",
     [
-        ("stages/train/models.py", {"train@one", "train@two", "evaluate@one", "evaluate@two", "summary"}),
-        ("stages/evaluate/scores.py", {"evaluate@one", "evaluate@two", "summary"}),
-        ("comparison/pictures.py", {"summary"}),
-        ("comparison/models/two/model.tflite", {"train@two", "evaluate@two", "summary"}),
-        ("comparison/metrics/one.json", {"evaluate@one", "summary"}),
+        ("stages/train/models.py", TRAINED | SCORED),
+        ("stages/evaluate/scores.py", SCORED),
+        ("stages/preprocess/split.py", {"preprocess"} | TRAINED | SCORED),
         ("stages/report/page.py", set()),
+        ("comparison/pictures.py", {"summary"}),
+        ("data/prepared/train/images.npy", {"preprocess"} | TRAINED | SCORED),
+        ("data/prepared/validation/labels.npy", {"preprocess"} | TRAINED | SCORED),
+        ("data/prepared/test/images.npy", {"preprocess"} | TRAINED | SCORED),
+        ("data/prepared/dataset.json", {"preprocess"} | TRAINED | SCORED),
+        ("comparison/models/two/model.tflite", {"train@two", "evaluate@two", "summary"}),
+        ("comparison/seconds/one.json", {"train@one", "evaluate@one", "summary"}),
+        ("comparison/metrics/one.json", {"evaluate@one", "summary"}),
+        ("comparison/scores/two/mistakes.csv", {"evaluate@two", "summary"}),
+        ("comparison/summary.md", {"summary"}),
     ],
 )
 def test_a_file_of_the_comparison_reruns_what_uses_it(settled, would_run, file, expected):
     with touched(settled.folder, file):
         assert set(would_run("comparison/dvc.yaml")) == expected
+
+
+@pytest.mark.parametrize(
+    "stage, expected", [("train", TRAINED | SCORED), ("evaluate", SCORED), ("summary", {"summary"})]
+)
+def test_another_command_of_the_comparison_reruns_its_stage_and_what_follows(settled, would_run, stage, expected):
+    path, file = ("stages", stage, "cmd"), "comparison/dvc.yaml"
+    now = yaml.safe_load((settled.folder / file).read_text(encoding="utf-8"))["stages"][stage]["cmd"]
+    text = edited(settled.folder, file, *path, value=now.replace("python ", "python -B "))
+    with touched(settled.folder, file, text):
+        assert set(would_run(file)) == expected
 
 
 def test_a_comment_in_a_stage_reruns_that_stage_and_stops_where_its_outputs_are_the_same(settled, would_run):

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CLOSED_UNWRITTEN, OPENED, IS_FOLDER, OVERFLOW = 0x10, 0x20, 0x40000000, 0x4000
+CLOSED_WRITABLE, CLOSED_UNWRITTEN, OPENED, IS_FOLDER, OVERFLOW = 0x8, 0x10, 0x20, 0x40000000, 0x4000
 EVENT = struct.Struct("iIII")
 
 
@@ -33,7 +33,7 @@ def watching(folder: Path, call) -> Seen:
     try:
         watched = {}
         for place in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
-            number = library.inotify_add_watch(queue, os.fsencode(place), CLOSED_UNWRITTEN | OPENED)
+            number = library.inotify_add_watch(queue, os.fsencode(place), CLOSED_WRITABLE | CLOSED_UNWRITTEN | OPENED)
             assert number >= 0, os.strerror(ctypes.get_errno())
             watched[number] = place.relative_to(folder)
         folders = {path.as_posix() for path in watched.values()}
@@ -43,11 +43,16 @@ def watching(folder: Path, call) -> Seen:
     finally:
         os.close(queue)
     after = snapshot(folder)
+    written = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+
+    def files(kind):
+        return {path.as_posix() for path, mask in happened if mask & kind and not mask & IS_FOLDER} & before.keys()
+
     return Seen(
-        {path.as_posix() for path, mask in happened if mask & CLOSED_UNWRITTEN and not mask & IS_FOLDER}
-        & before.keys(),
+        # What could have been written and was not must have been opened to be read.
+        files(CLOSED_UNWRITTEN) | files(CLOSED_WRITABLE) - written,
         {path.as_posix() for path, mask in happened if mask & OPENED and mask & IS_FOLDER} & folders,
-        {path for path in {*before, *after} if before.get(path) != after.get(path)},
+        written,
     )
 
 

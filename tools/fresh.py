@@ -5,36 +5,80 @@ is in Git is compared with dvc.lock, and what is not in Git (data, models) only 
 hash that a stage wrote must be the hash that the next stage read.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import yaml
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
 from dvc.output import Output
 from dvc.repo import Repo
 from dvc.stage import Stage
+from dvc_data.hashfile.tree import Tree
 
+from review.snapshot import ABSENT, unlike
 from stages.common.entry import UserError, run
 
-ABSENT = object()
+GONE = "in the lock and no longer in dvc.yaml"  # a problem with this says itself what to do
 
 
 def main() -> None:
+    compared = any(Path(file).exists() for file in ("comparison/dvc.yaml", "comparison/dvc.lock"))
+    locks = ["dvc.lock", "comparison/dvc.lock"] if compared else ["dvc.lock"]
+    for lock in locks:
+        if not Path(lock).exists():
+            raise UserError(f"{lock} is missing: run `dvc repro {pipeline(lock)}` and commit it")
+    stages = by_stage(locks)
+    if stale := {name: problems for name, problems in stages.items() if problems}:
+        lines = [f"{name} is stale: {'; '.join(problems)}" for name, problems in stale.items()]
+        rerun = [name for name, problems in stale.items() if not any(GONE in problem for problem in problems)]
+        if files := sorted({name.rpartition(":")[0] or "dvc.yaml" for name in rerun}):
+            lines.append(f"run `dvc repro {' '.join(files)}`, then commit the lock and the metrics")
+        raise UserError("\nfresh: ".join(lines))
+    print(f"fresh: {' and '.join(locks)} fit this code and these parameters ({len(stages)} stages)")
+
+
+def by_stage(locks: Collection[str]) -> dict[str, list[str]]:
+    """What is not as `locks` say, for each stage that they hold or should hold.
+
+    Raises `UserError` where DVC cannot read something.
+    """
+    found = {}
     try:
         with Repo() as repo:
-            locks = [lock for lock in ("dvc.lock", "comparison/dvc.lock") if Path(lock).exists()]
-            if "dvc.lock" not in locks:
-                raise UserError("dvc.lock is missing: run `dvc repro` and commit it")
             every = {out.fs_path: out for stage in repo.index.stages for out in stage.outs}
-            locked = [stage for stage in repo.index.stages if relative(stage.path.replace(".yaml", ".lock")) in locks]
-            stale = {stage.addressing: problems for stage in locked if (problems := differences(stage, every))}
-    except DvcException as error:
+            for lock in locks:
+                held = entries(lock)
+                for stage in repo.index.stages:
+                    if relative(stage.path) == pipeline(lock):
+                        problems = differences(stage, every)
+                        found[stage.addressing] = problems or leftovers(stage, held.get(stage.name, {}))
+                        held.pop(stage.name, None)
+                prefix = "" if lock == "dvc.lock" else f"{pipeline(lock)}:"
+                found |= {prefix + name: [f"it is {GONE}: delete its entry there"] for name in held}
+    except (DvcException, yaml.YAMLError) as error:
         raise UserError(" ".join(str(error).split())) from None
-    if stale:
-        files = " and ".join(sorted({name.rpartition(":")[0] or "dvc.yaml" for name in stale}))
-        lines = [f"{name} is stale: {'; '.join(problems)}" for name, problems in stale.items()]
-        raise UserError("\nfresh: ".join([*lines, f"run `dvc repro {files}`, then commit the lock and the metrics"]))
-    print(f"fresh: {' and '.join(locks)} fit this code and these parameters ({len(locked)} stages)")
+    return found
+
+
+def pipeline(lock: str) -> str:
+    return lock.replace(".lock", ".yaml")
+
+
+def entries(lock: str) -> dict[str, Any]:
+    """The entries of `lock` by stage, those included that DVC passes over since dvc.yaml lacks their stage."""
+    return (yaml.safe_load(Path(lock).read_text(encoding="utf-8")) or {}).get("stages") or {}
+
+
+def leftovers(stage: Stage, entry: dict[str, Any]) -> list[str]:
+    """What the lock's `entry` has and the `stage` no longer: DVC does not look for it, and `dvc repro` leaves it."""
+    declared = {item.def_path for item in [*stage.deps, *stage.outs]}
+    gone = [item["path"] for kind in ("deps", "outs") for item in entry.get(kind, []) if item["path"] not in declared]
+    known = {(item.def_path, key) for item in stage.params for key in item.params}
+    locked = [(file, key) for file, values in entry.get("params", {}).items() for key in values]
+    gone += [f"{file} {key}" for file, key in locked if (file, key) not in known]
+    return [f"{name} is {GONE}: run `dvc repro -f -s {stage.addressing}`" for name in gone]
 
 
 def differences(stage: Stage, every: dict[str, Output]) -> list[str]:
@@ -64,10 +108,23 @@ def dependency_difference(item: Output, every: dict[str, Output]) -> str:
         return "" if same else "is not what the lock says the stage before wrote"
     inside = [out for out in every.values() if Path(item.fs_path) in Path(out.fs_path).parents]
     if any(out.use_cache for out in inside):
+        if all(out.hash_info and not out.hash_info.isdir for out in inside):
+            same = item.hash_info == folder_of(inside, item.fs_path).hash_info
+            return "" if same else "is not what the lock says the stages before wrote"
+        # Which files the folders in it hold is not in the lock.
         written = [(out.meta.nfiles or 1, out.meta.size or 0) for out in inside]
         same = (item.meta.nfiles, item.meta.size) == tuple(map(sum, zip(*written)))
         return "" if same else "is not what the lock says the stages before wrote"
     return workspace_difference(item)
+
+
+def folder_of(files: list[Output], path: str) -> Tree:
+    """The folder `path` as DVC would hash it if it held `files`, with the hashes that the lock has of them."""
+    tree = Tree()
+    for file in files:
+        tree.add(Path(file.fs_path).relative_to(path).parts, file.meta, file.hash_info)
+    tree.digest()
+    return tree
 
 
 def workspace_difference(item: Output) -> str:
@@ -81,20 +138,6 @@ def parameter_differences(item: ParamsDependency) -> list[str]:
     now, locked = item.read_params(), item.hash_info.value if item.hash_info else {}
     keys = [key for name in item.params for key in unlike(name, locked.get(name, ABSENT), now.get(name, ABSENT))]
     return [f"{relative(item.fs_path)} {key}" for key in keys]
-
-
-def unlike(key: str, locked: Any, now: Any) -> list[str]:
-    """Each leaf below `key` that differs, as `train.epochs is 5, locked 14`."""
-    if isinstance(locked, dict) and isinstance(now, dict):
-        names = dict.fromkeys([*locked, *now])
-        return [
-            leaf for name in names for leaf in unlike(f"{key}.{name}", locked.get(name, ABSENT), now.get(name, ABSENT))
-        ]
-    if now is ABSENT:
-        return [f"{key} is missing"]
-    if locked is ABSENT:
-        return [f"{key} is not in the lock"]
-    return [] if locked == now else [f"{key} is {now!r}, locked {locked!r}"]
 
 
 def relative(path: str) -> str:

@@ -1,14 +1,17 @@
 """`make identical`: run the pipeline twice, everything around it different, and compare every byte that it writes.
 
-The runs differ in path, home, user, time zone, locale, hash seed, file permissions, width of the terminal and the order
-in which folders are listed. Both are made in copies of the working tree, with what params.yaml says.
+The runs differ in path, home, temporary folder, user, host, date and time, time zone, locale, hash seed, file
+permissions, width of the terminal and the order in which folders are listed. Both are made in copies of the working
+tree, with what params.yaml says.
 """
 
 import hashlib
+import locale
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +20,35 @@ from tools import declared
 
 # Python imports a module of this name when it starts, so this reaches DVC and every stage.
 SITECUSTOMIZE = """
+import _socket
+import ctypes
+import datetime
+import gc
 import os
+import time
+
+HOST, USER, USER_ID = os.environ["HOSTNAME"], os.environ["USER"], int(os.environ["USER_ID"])
+uname = os.uname
+os.uname = lambda: os.uname_result((uname()[0], HOST, *uname()[2:]))
+_socket.gethostname = lambda: HOST
+os.getlogin = lambda: USER
+os.getuid = lambda: USER_ID
+
+AHEAD = int(os.environ["SECONDS_AHEAD"])
+seconds, nanoseconds, gmtime, localtime = time.time, time.time_ns, time.gmtime, time.localtime
+asctime, strftime = time.asctime, time.strftime
+time.time = lambda: seconds() + AHEAD
+time.time_ns = lambda: nanoseconds() + AHEAD * 10**9
+time.gmtime = lambda at=None: gmtime(time.time() if at is None else at)
+time.localtime = lambda at=None: localtime(time.time() if at is None else at)
+time.ctime = lambda at=None: asctime(time.localtime(at))
+time.asctime = lambda at=None: asctime(at or time.localtime())
+time.strftime = lambda form, at=None: strftime(form, at or time.localtime())
+# The type itself and no subclass: libraries compare types. Its other methods ask time.time.
+methods = gc.get_referents(datetime.datetime.__dict__)[0]
+methods["now"] = classmethod(lambda cls, tz=None: cls.fromtimestamp(time.time(), tz))
+methods["utcnow"] = classmethod(lambda cls: cls.fromtimestamp(time.time(), datetime.timezone.utc).replace(tzinfo=None))
+ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))
 
 BACKWARDS = os.environ["LIST_FOLDERS"] == "backwards"
 listdir, scandir = os.listdir, os.scandir
@@ -55,7 +86,9 @@ RUNS = {
         "LC_ALL": "C.UTF-8",
         "USER": "ada",
         "LOGNAME": "ada",
+        "USER_ID": "1000",
         "HOSTNAME": "here",
+        "SECONDS_AHEAD": "0",
         "COLUMNS": "200",
         "PYTHONHASHSEED": "0",
         "LIST_FOLDERS": "forwards",
@@ -67,21 +100,29 @@ RUNS = {
         "LC_ALL": "C",
         "USER": "grace",
         "LOGNAME": "grace",
+        "USER_ID": "4242",
         "HOSTNAME": "elsewhere",
+        "SECONDS_AHEAD": "37654321",  # 436 days: another year, month and weekday
         "COLUMNS": "40",
         "PYTHONHASHSEED": "4242",
         "LIST_FOLDERS": "backwards",
     },
 }
+COMMAS = [f"{name}.UTF-8" for name in ("de_DE", "fr_FR", "es_ES", "it_IT", "pt_BR", "nl_NL", "pl_PL", "ru_RU", "sv_SE")]
 
 
 def main() -> None:
+    first, second = RUNS.values()
+    if comma := comma_locale():
+        second = second | {"LC_ALL": comma}
+    else:
+        print("identical: no locale with a decimal comma is installed, so none is tried", flush=True)
     with TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "site").mkdir()
         (folder / "site/sitecustomize.py").write_text(SITECUSTOMIZE)
         copies = [folder / path / "repository" for path in RUNS]
-        for copy, settings in zip(copies, RUNS.values()):
+        for copy, settings in zip(copies, (first, second)):
             copy_repository(copy)
             print(f"identical: running the pipeline, folders listed {settings['LIST_FOLDERS']}", flush=True)
             reproduce(copy, folder / "site", dict(settings))
@@ -92,6 +133,16 @@ def main() -> None:
     if unlike:
         raise UserError("\nidentical: ".join(["the two runs differ", *unlike]))
     print("identical: all of these are the same, byte for byte")
+
+
+def comma_locale() -> str | None:
+    """An installed locale in which one and a half is 1,5."""
+    for name in COMMAS:
+        with suppress(locale.Error):
+            locale.setlocale(locale.LC_NUMERIC, name)
+            locale.setlocale(locale.LC_NUMERIC, "C")
+            return name
+    return None
 
 
 def copy_repository(to: Path) -> None:
@@ -109,9 +160,11 @@ def copy_repository(to: Path) -> None:
 
 def reproduce(folder: Path, site: Path, settings: dict) -> None:
     umask = settings.pop("umask")
-    home = folder.parent / "home"
-    home.mkdir(mode=0o700)
-    surroundings = {"HOME": str(home), "DVC_SITE_CACHE_DIR": str(home / "dvc"), "PYTHONPATH": str(site)}
+    home, temporary = folder.parent / "home", folder.parent / "temporary"
+    for own in (home, temporary):
+        own.mkdir(mode=0o700)
+    surroundings = {"HOME": str(home), "TMPDIR": str(temporary)}
+    surroundings |= {"DVC_SITE_CACHE_DIR": str(home / "dvc"), "PYTHONPATH": str(site)}
     ended = subprocess.run(
         [sys.executable, "-m", "dvc", "repro", "--no-run-cache"],
         cwd=folder,

@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import yaml
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
 
 from review import results
 from stages.common import parameters
@@ -34,17 +36,26 @@ def main() -> None:
         raise UserError(f"--seeds is {count}, must be at least 2")
     if not Path("data/prepared/dataset.json").exists():
         raise UserError("data/prepared is missing: make it with `dvc repro preprocess`")
-    lock = Path(results.LOCK)
-    if not lock.exists():
-        raise UserError(f"{lock} is missing: `dvc repro` first, so that it is known which images are scored")
-    test_data = results.recorded(str(lock), lock.read_bytes())[results.TEST_DATA]
     block, output = parameters.load()["train"], NOISE
     if chosen.model:
         block, output = compared(chosen.model), Path("comparison/noise") / f"{chosen.model}.json"
+    test_data, code = checksum("preprocess", results.TEST_DATA), checksum("train", results.TRAINING_CODE)
+    measured = {"test_data": test_data, "recipe": results.recipe(block, code)}
     seeds = seeds_apart(block, count)
     scores = [scored(block | {"seed": seed}) for seed in seeds]
-    write_json(output, noise(seeds, [each["accuracy"] for each in scores]) | {"test_data": test_data})
+    write_json(output, noise(seeds, [each["accuracy"] for each in scores]) | measured)
     print(output.read_text(encoding="utf-8"))
+
+
+def checksum(stage: str, path: str) -> str:
+    """Of what `stage` reads or writes at `path`, as it is now and as `dvc repro` records it: a lock may be older."""
+    try:
+        with Repo() as repo:
+            [entry] = [entry for entry in repo.index.stages if entry.addressing == stage]
+            [item] = [item for item in [*entry.deps, *entry.outs] if item.fs_path == str(Path(path).resolve())]
+            return item.get_hash().value
+    except DvcException as error:
+        raise UserError(" ".join(str(error).split())) from None
 
 
 def compared(model: str) -> dict:
