@@ -11,10 +11,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
 
 REVIEW := reports/review
-# The shell expands BASE and OVERRIDE, not make: in continuous integration they may be a stranger's words.
-BASE_OR_MAIN = $${BASE:-$$(git rev-parse --quiet --verify origin/main > /dev/null && echo origin/main || echo main)}
-JUDGE = python -m review "$(BASE_OR_MAIN)" --override "$$OVERRIDE" \
-	$$([ ! -f $(REVIEW)/seconds.jsonl ] || echo --seconds $(REVIEW)/seconds.jsonl)
+# The shell expands BASE and OVERRIDE, not make, and no option is made of them: in continuous integration they may be a
+# stranger's words.
+WORDS = --override="$$OVERRIDE" $${BASE:+-- "$$BASE"}
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -33,13 +32,14 @@ reproduce: $(BIN)/.installed ## run what changed as continuous integration does:
 
 review: $(BIN)/.installed ## judge the working tree against BASE=origin/main; the page is in reports/review
 	@mkdir -p $(REVIEW)
-	@$(JUDGE) --output $(REVIEW)/review.md --html $(REVIEW)/index.html
+	@python -m review --output $(REVIEW)/review.md --html $(REVIEW)/index.html \
+		$$([ ! -f $(REVIEW)/seconds.jsonl ] || echo --seconds $(REVIEW)/seconds.jsonl) $(WORDS)
 
 rehearse: $(BIN)/.installed ## print the comment that a pull request of the working tree would get
-	@$(JUDGE)
+	@python -m review $(WORDS)
 
 history: $(BIN)/.installed ## the numbers of every commit of BRANCH=main that changed them
-	@python -m review.history --branch "$${BRANCH:-main}"
+	@python -m review.history $${BRANCH:+--branch="$$BRANCH"}
 
 push: $(BIN)/.installed ## upload the cache and every run in it to the remote, if there is one
 	@python -m tools.share
@@ -55,7 +55,7 @@ noise: $(BIN)/.installed ## train with SEEDS=5 seeds (MODEL=… of the compariso
 	@python -m tools.noise --seeds $(or $(SEEDS),5) $(if $(MODEL),--model $(MODEL))
 
 transfer: $(BIN)/.installed ## score the trained model on the test images of another data set: DATASET=digits
-	@python -m tools.transfer "$(or $(DATASET),digits)"
+	@python -m tools.transfer -- "$${DATASET:-digits}"
 
 check: $(BIN)/.installed ## check params.yaml: types, ranges, misspelt and unused keys
 	@python -m tools.check

@@ -1,11 +1,11 @@
-"""Review a pull request: what it changes, and whether it passes the gate. `python -m review BASE [HEAD]`.
+"""Review a pull request: what it changes, and whether it passes the gate. `python -m review [BASE [HEAD]]`.
 
 Writes one page as Markdown. The exit code is the verdict: 0 pass, 1 fail.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,9 @@ from pathlib import Path
 from review import gallery, gate, page, render, results, snapshot
 from review.compare import Comparison, paired
 from review.escape import clean
+from review.gate import Judgement
 from review.page import Section, Verdict
-from review.results import NOISE
+from review.results import LOCK, MISTAKES, NOISE, NUMBERS
 from review.snapshot import Read, Snapshot
 from stages.common.entry import UserError, run
 from stages.common.files import write_text
@@ -29,7 +30,8 @@ def main(arguments: Sequence[str]) -> None:
     override = (chosen.override or "").strip() or None
 
     try:
-        verdict, about, sections = reviewed(chosen.base, chosen.head, seconds, override)
+        base = chosen.base or results.default_branch("origin/", "")
+        verdict, about, sections = reviewed(base, chosen.head, seconds, override)
     except UserError as error:
         verdict, about, sections = Verdict((str(error),), override, ""), [], []
 
@@ -46,7 +48,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m review", description=__doc__)
-    parser.add_argument("base", metavar="BASE", help="what the pull request is to be merged into: a branch, a hash")
+    parser.add_argument(
+        "base", metavar="BASE", nargs="?", help="what it is to be merged into: a branch, a hash; main unless given"
+    )
     parser.add_argument("head", metavar="HEAD", nargs="?", help="the commit to judge; without it, the working tree")
     parser.add_argument("--seconds", type=Path, metavar="FILE", help="what STAGE_SECONDS collected in `dvc repro`")
     parser.add_argument("--override", metavar="REASON", help="pass all the same, and say why; empty: no override")
@@ -77,14 +81,15 @@ def reviewed(
     after = snapshot.take(after_name, after_read, files)
     before = snapshot.EMPTY if failures else snapshot.take(before_name, before_read, files)
 
-    comparable, comparison, unlike, more = compared(before, after)
+    comparable, comparison, unlike, more = compared(before, after, files)
     judgements = gate.judge(judging, before.metrics, after.metrics, comparable, comparison) if judging else []
-    failures += [*wrong, *after.problems, *unlike, *(failure for one in judgements for failure in one.failures)]
+    failures += [*wrong, *after.problems.values(), *stale(after, head), *unlike]
+    failures += [failure for one in judgements for failure in one.failures]
     verdict = Verdict(tuple(failures), override, page.holds(judgements, comparable))
 
     sections = [
         page.failures(verdict),
-        page.notes([*notes, *more]),
+        page.notes([*notes, *more, *stale_base(before), *new_numbers(judgements, before)]),
         page.gate_change(*gates),
         page.gated_metrics(judgements, after),
         *(mistakes(comparison, before, after) if comparison else []),
@@ -105,21 +110,74 @@ def side(revision: str | None) -> tuple[str, Read]:
     return results.named(revision, commit), partial(results.content, commit)
 
 
-def compared(before: Snapshot, after: Snapshot) -> tuple[bool, Comparison | None, list[str], list[str]]:
-    """Whether the numbers of both sides can be compared, their mistakes image by image, failures and notes."""
+def stale(after: Snapshot, head: str | None) -> list[str]:
+    """Why the numbers are not those of this code and these parameters; asked only where all files can be read.
+
+    DVC tells it of the working tree. Of a commit, and where there is no DVC, only the parameters are compared.
+    """
+    if after.problems:
+        return []
+    try:
+        if head is None and Path(".dvc").is_dir():
+            from tools import fresh  # it brings DVC
+
+            found = fresh.by_stage([LOCK])
+        else:
+            found = snapshot.parameter_differences(after)
+    except UserError as error:
+        return [str(error)]
+    stages = told(found)
+    return [f"{LOCK} is not the lock of this code and these parameters, run `dvc repro`: {stages}"] if stages else []
+
+
+def stale_base(before: Snapshot) -> list[str]:
+    """A line where the base's numbers are of other parameters; no failure, for this pull request may mend it."""
+    try:
+        stages = told(snapshot.parameter_differences(before))
+    except UserError as error:
+        return [str(error)]
+    return [f"The numbers of the base are of other parameters than its own: {stages}."] if stages else []
+
+
+def told(differences: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{stage}: {', '.join(found)}" for stage, found in differences.items() if found)
+
+
+def compared(
+    before: Snapshot, after: Snapshot, gated: Collection[str]
+) -> tuple[bool, Comparison | None, list[str], list[str]]:
+    """Whether the numbers of both sides can be compared, their mistakes image by image, failures and notes.
+
+    A base that has numbers which nobody can trust is a failure: else damage there would loosen the gate.
+    """
     old, new = before.results, after.results
+    damaged = {
+        path: f"the numbers of the base cannot be trusted, mend it first: {problem}"
+        for path, problem in before.problems.items()
+        if before.has(NUMBERS) and (path in (NUMBERS, MISTAKES, LOCK) or (path in gated and before.has(path)))
+    }
+    failures = [*damaged.values()]
+    notes = [problem for path, problem in before.problems.items() if path not in damaged]
     if old is None or new is None:
-        return False, None, [], ["Nothing could be compared with the base: limits alone count.", *before.problems]
+        return False, None, failures, ["Nothing could be compared with the base: limits alone count.", *notes]
     if old.test_data != new.test_data:
         change = f"the test data changed ({old.test_data[:8]} to {new.test_data[:8]})"
-        return False, None, [f"{change}: the numbers before and after cannot be compared"], [*before.problems]
-    notes = [*before.problems]
+        return False, None, [*failures, f"{change}: the numbers before and after cannot be compared"], notes
     if old.noise and before.read(NOISE) != after.read(NOISE):
         notes.append(f"This pull request changes {NOISE}: the noise that the base records is what counts.")
     try:
-        return True, paired(old, replace(new, noise=old.noise or new.noise)), [], notes
+        return True, paired(old, replace(new, noise=old.noise or new.noise)), failures, notes
     except UserError as error:
-        return True, None, [], [*notes, str(error)]
+        return True, None, [*failures, f"{error}; run `dvc repro` on the side that is wrong"], notes
+
+
+def new_numbers(judgements: Sequence[Judgement], before: Snapshot) -> list[str]:
+    """A line on each metric that the base lacks although it has the file: with it, only the limit counts."""
+    return [
+        f"{one.name} has no number in the base, which has {one.file}: only its limit counts."
+        for one in judgements
+        if one.change == "new" and one.file not in before.problems and before.has(one.file)
+    ]
 
 
 def mistakes(comparison: Comparison, before: Snapshot, after: Snapshot) -> list[Section]:

@@ -28,6 +28,7 @@ BOT = "github-actions[bot]"  # the author, at GitHub, of what the token of a wor
 LIMIT = 65_536  # characters of a comment, at GitHub
 TOO_LONG = f"the page is too long for a comment, which has at most {LIMIT:,} characters: it is not posted"
 AT_SIGN = re.compile("@|&(?:#0*64|#[xX]0*40|commat);?")  # the character and its names in HTML
+BROKEN = ("failure", "timed_out")  # conclusions of a run after which an earlier comment would be wrong
 PAUSES = (1, 4)  # seconds before the second and the third attempt
 PER_PAGE = 100
 
@@ -46,10 +47,11 @@ def main(arguments: Sequence[str]) -> None:
     api = os.environ.get("GITHUB_API_URL", "https://api.github.com")
     call = partial(request, f"{api}/repos/{setting('GITHUB_REPOSITORY')}", setting("GITHUB_TOKEN"))
     workflow_run = event(Path(setting("GITHUB_EVENT_PATH")))
-    if (page := read(path)) is None:
-        print(f"{path} is not there: the run ended before its review, so nothing is posted")
+    page = read(path)
+    if page is None and workflow_run.get("conclusion") not in BROKEN:
+        print(f"{path} is not there and the run did not fail, so nothing is posted")
         return
-    text = body(page, workflow_run)
+    text = no_page(workflow_run) if page is None else body(page, workflow_run)
     for pause in (*PAUSES, None):
         try:
             print(post(call, workflow_run, text))
@@ -89,16 +91,24 @@ def read(path: Path) -> str | None:
 
 
 def body(page: str, workflow_run: Mapping[str, Any]) -> str:
-    """The comment: whose words these are, the page without a live mention, the marker.
-
-    A zero-width space after each @ keeps GitHub from seeing a name; in code and tables the text looks as it did.
-    """
+    """The comment: whose words these are, the page without a live mention, the marker."""
     source = f"*Written by the code of {workflow_run['head_sha'][:7]} in [this run]({workflow_run['html_url']}).*"
-    text = AT_SIGN.sub("@\u200b", page)
+    text = mute(page)
     whole = "\n\n".join([source, text] if MARKER in text else [source, text, MARKER])
     if len(whole) > LIMIT:
         raise UserError(TOO_LONG)
     return whole
+
+
+def mute(page: str) -> str:
+    """`page` with a zero-width space after each @, so that GitHub sees no name; it looks as it did, in code too."""
+    return AT_SIGN.sub("@\u200b", page)
+
+
+def no_page(workflow_run: Mapping[str, Any]) -> str:
+    """The comment on a run that failed before its review, all of it GitHub's words and ours."""
+    commit, address = workflow_run["head_sha"][:7], workflow_run["html_url"]
+    return f"❌ **Fail**: the run of {commit} ended before its review: [the run]({address}) says why.\n\n{MARKER}"
 
 
 def post(call: Call, workflow_run: Mapping[str, Any], text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
-from review.compare import Comparison, seed_noise
+from review.compare import Comparison
 from review.results import NUMBERS
 from stages.common import parameters
 from stages.common.entry import UserError
@@ -161,15 +161,5 @@ def evidence_against(comparison: Comparison | None, fall: float) -> str | None:
         return ", and nothing tells whether that is noise"
     if comparison.verdict == "worse":
         return f"; {comparison.sentence}"
-    limit = noise_limit(comparison)
+    limit = comparison.noise_limit
     return f", and another seed moves it by less than {limit:.2g}" if limit is not None and fall > limit else None
-
-
-def noise_limit(comparison: Comparison) -> float | None:
-    """What the seed alone does to the accuracy; None where that is not known."""
-    if comparison.after.noise is None:
-        return None
-    try:
-        return seed_noise(comparison.after.noise)
-    except (UserError, ArithmeticError, TypeError):  # as of a number of seeds that no float holds
-        return None

@@ -1,4 +1,4 @@
-"""The accuracy of every commit that changed it, from Git alone: `python -m review.history [--branch main]`.
+"""The accuracy of every commit that changed it, from Git alone: `python -m review.history [--branch BRANCH]`.
 
 Prints a table and draws reports/history.svg. Neither DVC's cache nor a checkout is needed.
 """
@@ -53,8 +53,8 @@ class Point:
 
 def main(arguments: Sequence[str]) -> None:
     options = argparse.ArgumentParser(prog="python -m review.history", description=__doc__)
-    options.add_argument("--branch", default="main", help="a branch, a tag or a commit; main unless given")
-    branch = options.parse_args(arguments).branch
+    options.add_argument("--branch", help="a branch, a tag or a commit; main unless given")
+    branch = options.parse_args(arguments).branch or results.default_branch("", "origin/")
 
     commit = results.resolve(branch)
     shallow = git("rev-parse", "--is-shallow-repository").strip() == b"true"
@@ -77,7 +77,8 @@ def changes_of_numbers(commit: str) -> list[Change]:
     A renaming of the file is followed as far as Git recognises it: not where most lines changed with it.
     """
     log = git(
-        *("-c", "core.quotePath=false", "log", "--first-parent", "-m", "--follow", "-M", "--raw", "--no-abbrev"),
+        *("-c", "core.quotePath=false", "-c", "log.showRoot=true"),  # whatever the user has set
+        *("log", "--first-parent", "-m", "--follow", "-M", "--raw", "--no-abbrev"),
         *("--no-show-signature", "--encoding=UTF-8", "--format=%H%x00%as%x00%s", commit, "--", results.NUMBERS),
     )
     changes, about = [], []

@@ -139,7 +139,8 @@ def other_metrics(before: Snapshot, after: Snapshot, gated: Sequence[Judgement])
 def mistakes(comparison: Comparison) -> Section:
     """What McNemar's test says of the images fixed and broken, and what the seed alone does."""
     sentence = f"{comparison.sentence}. McNemar's exact test, image by image, on the same test images."
-    noise = compare.noise_sentence(comparison) if gate.noise_limit(comparison) is not None else None
+    unusable = comparison.noise is not None and comparison.noise_limit is None
+    noise = None if unusable else compare.noise_sentence(comparison)
     lists = compare.lists(comparison) if comparison.fixed or comparison.broken else []
     return Section("Mistakes, image by image", 3, tuple(filter(None, [sentence, noise, *lists])))
 

@@ -12,11 +12,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from review import gallery
-from review.comment import MARKER
+from review.comment import MARKER, mute
 from review.escape import clean, code, fenced, line, plain, visible
 from review.page import Chart, Section, Table, Verdict
 
-LIMIT = 60_000  # bytes of UTF-8; GitHub refuses a comment of more than 65,536 characters
+LIMIT = 60_000  # bytes of UTF-8 as posted; GitHub refuses a comment of more than 65,536 characters, its first line too
 ROWS = 40  # of a table or a list; the rest is counted
 EPOCHS = 40  # points of a curve
 SIGNS = {"Pass": "✅", "Pass by override": "⚠️", "Fail": "❌"}
@@ -24,9 +24,9 @@ COLOURS = {"before": "#8c959f", "after": "#2f6fde"}  # of the curves, on white a
 
 
 def markdown(verdict: Verdict, about: Sequence[str], sections: Sequence[Section]) -> str:
-    """The page, of at most `LIMIT` bytes: the least important sections are left out where there are too many."""
+    """The page, at most `LIMIT` bytes as posted: the least important sections are left out where there are too many."""
     kept, lost = [section for section in sections if not section.empty], []
-    while len((page := _assembled(verdict, about, kept, lost)).encode()) > LIMIT and kept:
+    while len(mute(page := _assembled(verdict, about, kept, lost)).encode()) > LIMIT and kept:
         lost.append(max(kept, key=lambda section: section.importance))
         kept.remove(lost[-1])
     return page

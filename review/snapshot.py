@@ -15,6 +15,7 @@ from review.results import LOCK, MISTAKES, NOISE, NUMBERS, Results
 from stages.common.entry import UserError
 
 PIPELINE, PARAMETERS = "dvc.yaml", "params.yaml"
+ABSENT = object()
 UNREADABLE = (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError)
 
 Read = Callable[[str], bytes | None]  # the content of a path, None where there is no such file
@@ -33,10 +34,13 @@ class Snapshot:
     classes: tuple[str, ...]  # names, by label
     stages: Mapping[str, Mapping[str, Any]]  # the entries of dvc.lock
     results: Results | None
-    problems: tuple[str, ...]  # a sentence for each file that is missing or cannot be read
+    problems: Mapping[str, str]  # a sentence for each file that is missing or cannot be read
+
+    def has(self, path: str) -> bool:
+        return inside(self.read, path) is not None
 
 
-EMPTY = Snapshot("nothing", lambda path: None, {}, {}, (), {}, None, ())
+EMPTY = Snapshot("nothing", lambda path: None, {}, {}, (), {}, None, {})
 
 
 def take(name: str, read: Read, gated: Collection[str]) -> Snapshot:
@@ -73,7 +77,7 @@ def take(name: str, read: Read, gated: Collection[str]) -> Snapshot:
             scored = results.parse(name, {path: read(path) for path in (NUMBERS, MISTAKES, LOCK, NOISE)})
         except UserError as error:
             problems[MISTAKES] = str(error)
-    return Snapshot(name, read, metrics, parameters, classes, stages, scored, tuple(problems.values()))
+    return Snapshot(name, read, metrics, parameters, classes, stages, scored, problems)
 
 
 def inside(read: Read, path: str) -> bytes | None:
@@ -132,6 +136,47 @@ def checksums(entry: Mapping[str, Any], side: str) -> dict[str, str]:
     return {str(item["path"]): str(item.get("md5")) for item in entry.get(side) or []}
 
 
+def parameter_differences(snapshot: Snapshot) -> dict[str, list[str]]:
+    """What of params.yaml is not what dvc.lock recorded, by stage; nothing where a file cannot be read.
+
+    DVC reads both: to PyYAML, the 1e-05 that DVC writes is text. Raises `UserError` where only PyYAML can read them.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.utils.serialize import parse_yaml
+
+    if not snapshot.stages or snapshot.problems.keys() & {PIPELINE, PARAMETERS}:
+        return {}
+    texts = {path: snapshot.read(path) for path in (PIPELINE, PARAMETERS, LOCK)}
+    try:
+        pipeline, now, lock = (parse_yaml(text, f"{path} in {snapshot.name}") for path, text in texts.items())
+        recorded = {
+            stage: (entry.get("params") or {}).get(PARAMETERS) or {}
+            for stage, entry in lock["stages"].items()
+            if stage.partition("@")[0] in pipeline["stages"]  # DVC keeps the entries of stages that are gone
+        }
+        found = {
+            stage: [each for key, value in values.items() for each in unlike(key, value, _at(now, key))]
+            for stage, values in recorded.items()
+        }
+    except (DvcException, *UNREADABLE) as error:
+        raise UserError(f"{PARAMETERS} or {LOCK} in {snapshot.name} cannot be read by DVC ({error})") from None
+    return {stage: leaves for stage, leaves in found.items() if leaves}
+
+
+def unlike(key: str, locked: Any, now: Any) -> list[str]:
+    """Each leaf below `key` that differs, as `train.epochs is 5, locked 14`."""
+    if isinstance(locked, dict) and isinstance(now, dict):
+        names = dict.fromkeys([*locked, *now])
+        return [
+            leaf for name in names for leaf in unlike(f"{key}.{name}", locked.get(name, ABSENT), now.get(name, ABSENT))
+        ]
+    if now is ABSENT:
+        return [f"{key} is missing"]
+    if locked is ABSENT:
+        return [f"{key} is not in the lock"]
+    return [] if locked == now else [f"{key} is {now!r}, locked {locked!r}"]
+
+
 def numbers(where: str, text: bytes) -> dict[str, Number]:
     """Dotted key: value of each finite number of a JSON file. Raises `UserError` where it holds no object."""
     values = results.json_object(where, text)
@@ -153,6 +198,12 @@ def _leaves(values: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, 
             yield from _leaves(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value
+
+
+def _at(values: Any, dotted: str) -> Any:
+    for key in dotted.split("."):
+        values = values.get(key, ABSENT) if isinstance(values, dict) else ABSENT
+    return values
 
 
 def _yaml(value: Any) -> str:

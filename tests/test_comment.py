@@ -1,135 +1,34 @@
 """The comment on a pull request: the module as its job runs it, against a server that answers like GitHub."""
 
-import json
-import os
 import subprocess
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from fake_github import BOT, finished, posted, pull, serving, settings
 
 from review import comment
 
 ROOT = Path(__file__).parent.parent
-HEAD = "0123456789abcdef0123456789abcdef01234567"
-BOT = {"login": "github-actions[bot]"}
 PAGE = f"# 3 images fixed, 1 broken\n\n{comment.MARKER}\n"
-
-
-class GitHub(ThreadingHTTPServer):
-    """A repository `ada/digits` with pull requests and comments, and what it was asked for."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answers)
-        self.pulls = [pull(7)]
-        self.comments = []  # of the one pull request
-        self.failures = []  # statuses and headers with which the next requests fail
-        self.lose_answer_to = None  # a method whose next request is carried out and then answered with 502
-        self.requests = []
-
-    @property
-    def writes(self):
-        return [request for request in self.requests if not request.startswith("GET")]
-
-
-class Answers(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.answer("GET")
-
-    def do_POST(self):
-        self.answer("POST")
-
-    def do_PATCH(self):
-        self.answer("PATCH")
-
-    def answer(self, method):
-        github, url = self.server, urlsplit(self.path)
-        query = {key: values[0] for key, values in parse_qs(url.query).items()}
-        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        github.requests.append(f"{method} {url.path}")
-        assert self.headers["Authorization"] == "Bearer secret"
-        if github.failures:
-            return self.reply(*github.failures.pop(0))
-        path = url.path.removeprefix("/repos/ada/digits")
-        if (method, path) == ("GET", "/pulls"):
-            found = [
-                each for each in github.pulls if query == {"state": "open", "head": label(each), "per_page": "100"}
-            ]
-            return self.reply(200, values=found)
-        if (method, path) == ("GET", "/issues/7/comments"):
-            size, page = int(query["per_page"]), int(query["page"])
-            return self.reply(200, values=github.comments[(page - 1) * size : page * size])
-        if (method, path) == ("POST", "/issues/7/comments"):
-            body = json.loads(content)["body"]
-            github.comments.append({"id": 100 + len(github.comments), "user": BOT, "body": body})
-        elif method == "PATCH" and path.startswith("/issues/comments/"):
-            (found,) = (each for each in github.comments if each["id"] == int(path.rpartition("/")[2]))
-            found["body"] = json.loads(content)["body"]
-        else:
-            return self.reply(404)
-        if github.lose_answer_to == method:
-            github.lose_answer_to = None
-            return self.reply(502)
-        return self.reply(201 if method == "POST" else 200, values={})
-
-    def reply(self, status, headers=(), values=None):
-        content = json.dumps({"message": "as the documentation says"} if values is None else values).encode()
-        self.send_response(status)
-        for name, value in {**dict(headers), "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *arguments):
-        pass
-
-
-def pull(number, sha=HEAD, branch="wider"):
-    repository = {"id": 5, "owner": {"login": "grace"}}
-    return {"number": number, "head": {"sha": sha, "ref": branch, "repo": repository}}
-
-
-def label(pull):
-    return f"{pull['head']['repo']['owner']['login']}:{pull['head']['ref']}"
 
 
 @pytest.fixture
 def github():
-    with GitHub() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def job(github, tmp_path):
     """A function that runs the module on a page as .github/workflows/comment.yml does."""
-    event = {
-        "workflow_run": {
-            "head_sha": HEAD,
-            "head_branch": "wider",
-            "head_repository": {"id": 5, "full_name": "grace/digits", "owner": {"login": "grace"}},
-            "html_url": "https://github.example/ada/digits/actions/runs/1",
-        }
-    }
+    event = finished()
 
     def run(page=PAGE, **variables):
         file = tmp_path / "review.md"
         if page is not None:
             file.write_bytes(page if isinstance(page, bytes) else page.encode())
-        (tmp_path / "event.json").write_text(json.dumps(event), encoding="utf-8")
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("GITHUB_")} | {
-            "GITHUB_API_URL": f"http://127.0.0.1:{github.server_address[1]}",
-            "GITHUB_REPOSITORY": "ada/digits",
-            "GITHUB_EVENT_PATH": str(tmp_path / "event.json"),
-            "GITHUB_TOKEN": "secret",
-            "NO_PROXY": "*",
-        }
+        environment = settings(github, event, tmp_path)
         return subprocess.run(
             [sys.executable, "-m", "review.comment", str(file)],
             cwd=ROOT,
@@ -142,13 +41,6 @@ def job(github, tmp_path):
     run.event = event["workflow_run"]
     run.file = tmp_path / "review.md"
     return run
-
-
-def posted(ended, github):
-    """The body of the one comment of ours."""
-    assert ended.returncode == 0, ended.stderr
-    (body,) = [each["body"] for each in github.comments if comment.is_ours(each)]
-    return body
 
 
 def refused(ended, github):
@@ -235,10 +127,34 @@ def test_two_pull_requests_of_one_branch_are_told_in_one_line(job, github):
     assert "#7 and #9 have the same head" in refused(job(), github)
 
 
-def test_no_page_is_told_and_is_no_failure(job, github):
+@pytest.mark.parametrize("conclusion", ["failure", "timed_out"])
+def test_a_run_that_failed_before_its_review_takes_back_the_verdict_of_the_one_before(job, github, conclusion):
+    job("✅ **Pass**\n" + PAGE)
+    job.file.unlink()
+    job.event["conclusion"] = conclusion
+    ended = job(page=None)
+    assert ended.stdout == "the comment on pull request 7 is brought up to date\n"
+    run = "[the run](https://github.example/ada/digits/actions/runs/1)"
+    told = f"❌ **Fail**: the run of 0123456 ended before its review: {run} says why."
+    assert posted(ended, github) == f"{told}\n\n{comment.MARKER}"
+
+
+def test_a_first_run_that_failed_before_its_review_says_so(job, github):
+    job.event["conclusion"] = "failure"
+    assert posted(job(page=None), github).startswith("❌ **Fail**: the run of 0123456 ended before its review")
+
+
+def test_a_page_of_a_run_that_failed_is_posted(job, github):
+    job.event["conclusion"] = "failure"
+    assert "3 images fixed" in posted(job(), github)
+
+
+@pytest.mark.parametrize("conclusion", ["success", "action_required", "neutral", None])
+def test_no_page_of_any_other_run_is_told_and_is_no_failure(job, github, conclusion):
+    job.event["conclusion"] = conclusion
     ended = job(page=None)
     assert ended.returncode == 0
-    assert "is not there: the run ended before its review" in ended.stdout
+    assert "is not there and the run did not fail, so nothing is posted" in ended.stdout
     assert github.requests == []
 
 

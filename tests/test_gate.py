@@ -84,7 +84,7 @@ def test_a_metric_may_worsen_by_what_is_tolerated(better, before, after, change,
 def test_a_worse_accuracy_counts_where_mcnemar_says_so():
     judgement = accuracy(range(10), range(100, 130))
     assert "accuracy fell from 0.99 to 0.97" in judgement.failures[0]
-    assert "10 images fixed, 30 broken: worse, and more than noise (p = 0.0022)" in judgement.failures[0]
+    assert "10 images fixed, 30 broken: worse, and real for these two models (p = 0.0022)" in judgement.failures[0]
 
 
 def test_a_worse_accuracy_counts_where_no_seed_explains_it():
@@ -193,6 +193,75 @@ def test_two_problems_of_a_rule_are_one_line():
     with pytest.raises(UserError) as error:
         read("here", b"metrics: {a.json: {b: {better: x}}}")
     assert "must be 'higher' or 'lower'; here: " in str(error.value) and "\n" not in str(error.value)
+
+
+# A base that is damaged
+
+
+def lose_the_mistakes(project):
+    (project.folder / results.MISTAKES).unlink()
+
+
+def edit_the_numbers(project):
+    path = project.folder / NUMBERS
+    path.write_text(path.read_text().replace("0.99", "0.2"))
+
+
+def break_the_lock(project):
+    project.write("dvc.lock", "<<<<<<< ours\n")
+
+
+def lose_the_lock(project):
+    (project.folder / "dvc.lock").unlink()
+
+
+def break_a_run_off(project):
+    project.lock(model="new", read="old")
+
+
+def edit_other_numbers(project):
+    project.write("metrics/train.json", '{"validation_accuracy": 0.1}')
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lose_the_mistakes, "metrics/mistakes.csv is missing in "),
+        (edit_the_numbers, "is not what dvc.lock records"),
+        (break_the_lock, "no lock that can be read"),
+        (lose_the_lock, "dvc.lock is missing in "),
+        (break_a_run_off, "evaluate did not read the models/model.tflite that was written"),
+        (edit_other_numbers, "metrics/train.json in "),
+    ],
+)
+def test_a_base_that_is_damaged_does_not_loosen_the_gate(project, damage, told):
+    damage(project)
+    base = project.commit("damaged")
+    project.start()
+    passed, page = project.review(base)
+    assert not passed
+    assert "the numbers of the base cannot be trusted, mend it first: " in page.splitlines()[0]
+    assert told in page.splitlines()[0]
+    assert project.review(base, "--override", "the label")[0]
+
+
+def test_a_base_without_scores_is_not_damaged(project):
+    for path in (NUMBERS, results.MISTAKES):
+        project.git("rm", "--quiet", path)
+    base = project.commit("not scored yet")
+    project.start()
+    passed, page = project.review(base)
+    assert passed and "Nothing could be compared with the base: limits alone count." in page
+
+
+def test_a_metric_that_is_new_in_a_file_of_the_base_is_told(project):
+    project.train(validation_accuracy=None)
+    project.lock()
+    base = project.commit("no validation accuracy")
+    project.start()
+    passed, page = project.review(base)
+    assert passed and "| new |" in page
+    assert "accuracy (train) has no number in the base, which has metrics/train.json: only its limit counts." in page
 
 
 # Whose gate judges

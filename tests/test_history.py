@@ -96,6 +96,27 @@ def test_each_commit_that_changed_the_numbers_is_a_line(repository, capsys):
     assert ElementTree.parse(history.PICTURE).getroot().tag.endswith("svg")
 
 
+def test_the_first_commit_counts_whatever_the_user_has_set(repository):
+    repository.git("config", "log.showRoot", "false")
+    repository.commits(40, 39)
+    assert [each.numbers["mistakes"] for each in read()] == [40, 39]
+
+
+def test_without_a_branch_it_is_the_default_branch(repository, capsys):
+    repository.commits(40)
+    repository.git("update-ref", "refs/remotes/origin/trunk", "HEAD")
+    repository.commits(39)
+    assert len(printed(capsys)) == 4  # main's two commits, between the head and the picture
+    repository.git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/trunk")
+    assert len(printed(capsys)) == 3
+    repository.git("switch", "--quiet", "-c", "trunk")
+    assert len(printed(capsys)) == 4  # one's own trunk is ahead of origin's
+    for name in ("HEAD", "trunk"):
+        repository.git("update-ref", "--no-deref", "-d", f"refs/remotes/origin/{name}")
+    repository.git("branch", "--delete", "--force", "main")
+    assert len(printed(capsys)) == 4
+
+
 def test_other_test_data_are_a_break_in_table_and_line(repository, capsys):
     repository.commits(40, 39)
     repository.commits(8, 7, images=100, test_data="beef")

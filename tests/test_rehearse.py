@@ -1,7 +1,8 @@
-"""Pull requests rehearsed: the steps of .github/workflows/pull-request.yml, run in fresh clones of real branches.
+"""Pull requests rehearsed: the steps of .github/workflows, run in fresh clones of real branches, up to the comment.
 
-A bare repository stands for GitHub and a folder for the DVC remote. Each branch goes through what the
-job of the pipeline runs, with the real pipeline on the embedded digits.
+A bare repository stands for GitHub's of the code, a server for its comments and a folder for the DVC remote. Each
+branch goes through what the job of the pipeline runs, with the real pipeline on the embedded digits, and its page
+through the job that posts it.
 """
 
 import re
@@ -10,7 +11,8 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import Clone
+from conftest import ROOT, Clone
+from fake_github import finished, posted, pull, serving, settings
 from test_resolve import NOBODY
 
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
@@ -23,18 +25,44 @@ class Runner(Clone):
     def steps(self, override=""):
         """Run the commands of the workflow's job one after the other, up to the first that fails; what that one
         printed to its error output, or None where all went well."""
-        workflow = yaml.safe_load((self.folder / ".github/workflows/pull-request.yml").read_text(encoding="utf-8"))
-        commands = [step["run"] for step in workflow["jobs"]["pipeline"]["steps"] if "run" in step]
+        commands = scripts(self.folder, "pull-request.yml", "pipeline")
         assert commands == ["make reproduce", "make review"]
+        self.conclusion = "failure"
         for command in commands:
             ended = self.run("bash", "-e", "-c", command, BASE="origin/main", OVERRIDE=override)
             if ended.returncode:
                 return ended.stdout + ended.stderr
+        self.conclusion = "success"
         return None
+
+    def comment(self, github):
+        """The one comment on the pull request once the other workflow has run, which has main's code and the page."""
+        sha, branch = (self.well("git", "rev-parse", *of, "HEAD").strip() for of in ([], ["--abbrev-ref"]))
+        github.pulls = [pull(7, sha, branch)]
+        temporary = self.folder.parent / "temporary"
+        (temporary / "comment").mkdir(parents=True, exist_ok=True)
+        if (self.folder / PAGE).exists():
+            shutil.copy(self.folder / PAGE, temporary / "comment")
+        known = settings(github, finished(sha, branch, self.conclusion), temporary) | {"RUNNER_TEMP": str(temporary)}
+        [script] = scripts(ROOT, "comment.yml", "comment")
+        known["PATH"] = self.environment["PATH"]
+        ended = subprocess.run(["bash", "-e", "-c", script], cwd=ROOT, env=known, capture_output=True, text=True)
+        return posted(ended, github)
 
     @property
     def page(self):
         return (self.folder / PAGE).read_text(encoding="utf-8")
+
+
+def scripts(folder, workflow, job):
+    values = yaml.safe_load((folder / ".github/workflows" / workflow).read_text(encoding="utf-8"))
+    return [step["run"] for step in values["jobs"][job]["steps"] if "run" in step]
+
+
+@pytest.fixture
+def github():
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -104,29 +132,35 @@ def training(**changes):
     return lambda author: author.change(lambda values: values["train"].update(changes))
 
 
-def test_a_better_model_passes_and_the_comment_says_what_it_fixed(pull_request):
+def test_a_better_model_passes_and_the_comment_says_what_it_fixed(pull_request, github):
     job = pull_request("better", training(epochs=40), repro=True)
     assert job.steps() is None
     first, *_ = job.page.splitlines()
     assert "Pass" in first
-    assert "better, and more than noise" in job.page
+    assert "fixed, " in job.page and "better, and " in job.page
     assert "`train.epochs` | `6` | `40`" in job.page
-    assert job.page.rstrip().endswith("<!-- digits-review -->")
+    source, verdict, *_ = job.comment(github).split("\n\n")
+    assert source.startswith("*Written by the code of ")
+    assert verdict == first
+    assert job.comment(github).rstrip().endswith("<!-- digits-review -->")
 
 
-def test_a_worse_model_is_stopped_unless_the_label_is_set(pull_request):
+def test_a_worse_model_is_stopped_unless_the_label_is_set(pull_request, github):
     job = pull_request("worse", training(epochs=3))
     assert "make: *** [Makefile" in job.steps()
     assert "Fail" in job.page.splitlines()[0]
     assert "accuracy" in job.page.splitlines()[0]
-    assert "worse, and more than noise" in job.page
+    assert "worse, and " in job.page
     assert ran(job.page) == {"train", "evaluate", "report"}  # here, since its author had not run it
+    assert "❌ **Fail**: accuracy" in job.comment(github)
 
     assert job.steps(override="the label accept-worse") is None
     assert "the label accept-worse" in job.page.splitlines()[0]
+    body = job.comment(github)  # in place of the one before
+    assert "⚠️ **Pass by override**: the label accept-worse" in body and "❌" not in body
 
 
-def test_a_change_of_no_number_passes(pull_request):
+def test_a_change_of_no_number_passes(pull_request, github):
     def comment(author):
         with (author.folder / "stages/report/tables.py").open("a") as file:
             file.write("\n# a remark\n")
@@ -134,31 +168,36 @@ def test_a_change_of_no_number_passes(pull_request):
     job = pull_request("neutral", comment, repro=True)
     assert job.steps() is None
     assert "Pass" in job.page.splitlines()[0]
-    assert "0 images fixed, 0 broken" in job.page
+    assert "0 images fixed, 0 broken" in job.comment(github)
 
 
-def test_a_parameter_that_its_author_did_not_run_is_run_here(pull_request):
+def test_a_parameter_that_its_author_did_not_run_is_run_here(pull_request, github):
     def gallery(author):
         author.change(lambda values: values["report"].update(gallery_images=7))
 
     job = pull_request("parameter", gallery)
     assert job.run("make", "fresh").returncode != 0
+    rehearsal = job.run("make", "rehearse")
+    assert rehearsal.returncode != 0
+    assert "report: params.yaml report.gallery&#95;images is 7, locked 60." in rehearsal.stdout.splitlines()[0]
     assert job.steps() is None
-    assert "`report.gallery_images` | `60` | `7`" in job.page
+    assert "`report.gallery_images` | `60` | `7`" in job.comment(github)
     assert ran(job.page) == {"report"}
     assert job.run("make", "fresh").returncode == 0 or "comparison" in job.run("make", "fresh").stderr
 
 
-def test_bad_data_stop_the_run_before_there_is_a_page(pull_request):
+def test_bad_data_stop_the_run_before_there_is_a_page_and_the_comment_says_so(pull_request, github):
     def doubt(author):
         author.change(lambda values: values["datasets"]["digits"]["expect"].update(class_fraction=[0.0999, 0.1001]))
 
     job = pull_request("data", doubt)
     assert "class" in job.steps()
     assert not (job.folder / PAGE).exists()
+    assert "❌ **Fail**: the run of " in job.comment(github)
+    assert "ended before its review: [the run](https://github.example/" in job.comment(github)
 
 
-def test_a_metric_that_vanishes_is_a_failure(pull_request):
+def test_a_metric_that_vanishes_is_a_failure(pull_request, github):
     def forget(author):
         robustness = author.folder / "stages/evaluate/robustness.py"
         text = robustness.read_text(encoding="utf-8")
@@ -169,9 +208,10 @@ def test_a_metric_that_vanishes_is_a_failure(pull_request):
     assert job.steps()
     assert "Fail" in job.page.splitlines()[0]
     assert "worst has no number" in job.page.splitlines()[0]
+    assert job.page.splitlines()[0] in job.comment(github)
 
 
-def test_a_conflict_in_the_lock_is_resolved_by_running_again_and_then_judged(author, environment, tmp_path):
+def test_a_conflict_in_the_lock_is_resolved_by_running_again_and_then_judged(author, environment, tmp_path, github):
     """It moves main, so it comes last."""
     author.well("git", "switch", "--quiet", "-c", "conflicting", "main")
     training(epochs=40)(author)
@@ -191,5 +231,6 @@ def test_a_conflict_in_the_lock_is_resolved_by_running_again_and_then_judged(aut
     job = runner(author, "conflicting", environment, tmp_path / "runner")
     assert job.steps() is None
     assert "Pass" in job.page.splitlines()[0]
-    assert "`train.epochs` | `6` | `40`" in job.page
-    assert "reliability_bins" not in job.page  # it is main's own
+    body = job.comment(github)
+    assert "✅ **Pass**" in body and "`train.epochs` | `6` | `40`" in body
+    assert "reliability_bins" not in body  # it is main's own

@@ -15,7 +15,7 @@ from pull_requests import GATE, PARAMETERS, PIPELINE, begin
 from test_compare import NOISE
 
 from review import comment, escape, gallery, gate, render, results
-from review.page import Chart, Section, Verdict
+from review.page import Chart, Section, Table, Verdict
 
 ROOT = Path(__file__).parent.parent
 NASTY = [
@@ -207,6 +207,22 @@ def test_a_shallow_clone_fails_and_is_told_what_to_do(project, tmp_path, monkeyp
     assert not passed and "unknown revision 0123456, and this clone is shallow" in first(page)
 
 
+def test_without_a_base_it_is_the_default_branch(project):
+    def base():
+        return re.search(r"the merge base of (\S+) ", project.review()[1]).group(1)
+
+    assert base() == "main"
+    project.git("update-ref", "refs/remotes/origin/main", "main")
+    assert base() == "origin/main"
+    project.git("update-ref", "refs/remotes/origin/trunk", "main")
+    project.git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/trunk")
+    assert base() == "origin/trunk"
+    for name in ("origin/HEAD", "origin/trunk", "origin/main"):
+        project.git("update-ref", "--no-deref", "-d", f"refs/remotes/{name}")
+    project.git("branch", "--move", "main", "trunk")
+    assert base() == "HEAD"
+
+
 @pytest.mark.parametrize("revisions", [("mian",), ("main", "hcange")])
 def test_an_unknown_revision_is_on_the_page(project, revisions):
     passed, page = project.review(*revisions)
@@ -233,6 +249,67 @@ def test_the_first_metrics_are_held_to_limits(project):
     assert "| `accuracy` | holds | - | 0.99 | - | new |" in page and "### Parameters" not in page
     project.score(range(10), loss=0.7)
     assert not project.review(base)[0]
+
+
+def stale(project, change=lambda params: None):
+    """Let dvc.lock record other parameters than params.yaml has."""
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())
+    params = yaml.safe_load((project.folder / "params.yaml").read_text())
+    lock["stages"]["train"]["params"] = {"params.yaml": {"train": params["train"], "download.dataset": "mnist"}}
+    change(lock["stages"]["train"]["params"]["params.yaml"])
+    project.write_yaml("dvc.lock", lock)
+
+
+def changed(params):
+    params["train"] = {"epochs": 12, "optimizer": {"name": "adam", "momentum": 0.9}}
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_numbers_of_other_parameters_fail(project, committed):
+    stale(project)
+    head = ["HEAD"] if committed and project.commit("run") else []
+    assert project.review("main", *head)[0]
+    stale(project, changed)
+    head = ["HEAD"] if committed and project.commit("not run") else []
+    passed, page = project.review("main", *head)
+    assert not passed
+    assert first(page) == (
+        "❌ **Fail**: dvc.lock is not the lock of this code and these parameters, run &#96;dvc repro&#96;: train: "
+        "train.epochs is 13, locked 12, train.optimizer.momentum is missing."
+    )
+    assert project.review("main", *head, "--override", "the label")[0]
+
+
+def test_a_base_of_other_parameters_is_told_and_can_be_mended(project):
+    stale(project, changed)
+    base = project.commit("not run")
+    stale(project)
+    passed, page = project.review(base)
+    assert passed
+    assert "base are of other parameters than its own: train: train.epochs is 13, locked 12" in section(page, "Notes")
+
+
+def test_parameters_are_compared_as_dvc_writes_them(project):
+    project.parameter("learning_rate", 0.00001)
+    project.parameter("answers", ["yes", "12:30"])
+    stale(project)
+    text = (project.folder / "dvc.lock").read_text().replace("1.0e-05", "1e-05").replace("'", "")
+    project.write("dvc.lock", text)
+    assert "learning_rate: 1e-05" in text and "- yes" in text
+    assert project.review("main")[0]
+
+
+def test_the_lock_of_a_stage_that_is_gone_does_not_count(project):
+    stale(project, changed)
+    project.write_yaml("dvc.yaml", PIPELINE | {"stages": {"evaluate": PIPELINE["stages"]["evaluate"]}})
+    assert project.review("main")[0]
+
+
+def test_what_dvc_cannot_read_fails(project):
+    stale(project)
+    project.write("params.yaml", (project.folder / "params.yaml").read_text() + "download: {dataset: mnist}\n")
+    passed, page = project.review("main")
+    assert not passed and "params.yaml or dvc.lock in the working tree cannot be read by DVC" in first(page)
 
 
 # What is missing or cannot be read
@@ -294,8 +371,10 @@ def test_a_file_that_cannot_be_read_fails_at_the_head_and_is_told_of_the_base(pr
     base = project.commit("broken")
     (project.folder / path).write_bytes(good)
     passed, page = project.review(base)
-    assert passed
-    if not valid:
+    assert passed == (path in ("dvc.yaml", "params.yaml"))
+    if not passed:
+        assert f"the numbers of the base cannot be trusted, mend it first: {path} in {base[:7]}" in page
+    elif not valid:
         assert f"{path} in {base[:7]}" in section(page, "Notes")
 
 
@@ -353,8 +432,10 @@ def test_other_test_data_fail_and_limits_count(project):
 def test_mistakes_that_cannot_be_paired_do_not_hide_a_worse_accuracy(project):
     project.score(range(5, 17), labels={9: 0})
     passed, page = project.review("main")
-    assert not passed and "nothing tells whether that is noise" in first(page)
-    assert "different labels, the first is image 9" in section(page, "Notes")
+    assert not passed and "different labels, the first is image 9: they cannot be compared; run" in first(page)
+    assert "nothing tells whether that is noise" in section(page, "What fails")
+    project.score(range(9, 10), labels={9: 0})
+    assert not project.review("main")[0]
 
 
 def test_noise_is_that_of_the_base(project):
@@ -418,6 +499,8 @@ def test_the_verdict_is_the_exit_code(project, environment):
     bad = command("main")
     assert bad.returncode == 1 and bad.stdout.startswith("❌ **Fail**: accuracy fell")
     assert bad.stderr.startswith("review: fail: accuracy fell") and bad.stderr.count("\n") == 1
+    option = command("--", "--help")
+    assert (option.returncode, "there is no base: unknown revision --help: " in option.stderr) == (1, True)
     wrong = command("--verbose")
     assert (wrong.returncode, "usage:" in wrong.stderr) == (2, True)
 
@@ -592,6 +675,19 @@ def test_thousands_of_broken_digits_and_names_are_counted(project):
     page = project.review(base)[1]
     assert len(page.encode()) <= render.LIMIT
     assert "and 14,950 more" in page and "… and 1,96" in page
+
+
+@pytest.mark.parametrize("letters", ["cc", "nt"])
+@pytest.mark.parametrize("sign", ["@", "&#64;", "#", "€", "|"])
+def test_a_page_of_signs_is_short_enough_once_it_is_posted(sign, letters):
+    tables = [
+        Section(f"s{number}", number, table=Table(("head",) * 2, letters, ((sign * 300,) * 2,) * 5))
+        for number in range(20)
+    ]
+    about = {"head_sha": "0" * 40, "html_url": f"https://github.example/{'o' * 39}/{'r' * 100}/actions/runs/{10**12}"}
+    posted = comment.body(render.markdown(Verdict((), None, "fine"), ["about"], tables), about)
+    assert 0 < len(posted.encode()) < comment.LIMIT
+    assert "### s0" in posted
 
 
 def test_the_least_important_sections_go_first():

@@ -1,5 +1,6 @@
 """`make push`, and what a colleague gets from the remote: two clones and a folder between them."""
 
+import hashlib
 import json
 import shutil
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -83,6 +84,16 @@ def test_outputs_that_are_nowhere_are_named(shared, environment, tmp_path):
     first, second = push(empty)
     assert first == "push: 0 new files and the records of 0 runs uploaded to the remote other"
     assert second.startswith("push: not in this cache, so not uploaded: comparison/models/one, comparison/models/two, ")
+
+
+def test_runs_that_cannot_be_restored_are_counted(shared, environment, tmp_path):
+    made = cloned(shared[0], tmp_path / "made", environment)
+    shutil.copytree(shared[0].folder / ".dvc/cache", made.folder / ".dvc/cache")
+    numbers = hashlib.md5(shared[1]["metrics/evaluate.json"]).hexdigest()  # of the run with other parameters
+    (made.folder / ".dvc/cache/files/md5" / numbers[:2] / numbers[2:]).unlink()
+    made.dvc("remote", "add", "--default", "other", str(tmp_path / "other"))
+    _, second = push(made)
+    assert second == "push: 1 of these runs cannot be restored from it: neither it nor this cache has all their outputs"
 
 
 def test_without_a_remote_it_says_how_to_set_one_up(settled):

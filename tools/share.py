@@ -30,9 +30,9 @@ def main() -> None:
             files = repo.push()
             try:
                 more, runs = push_runs(repo)
-                absent = outputs_absent(repo)
+                absent, lost = outputs_absent(repo), runs_lost(repo, runs)
             except (RunCacheNotSupported, RemoteConfigError):
-                more, runs, absent = 0, None, []
+                more, runs, absent, lost = 0, None, [], 0
         if failures:
             raise UserError(failures[0].getMessage())
     except NoRemoteError:
@@ -43,24 +43,26 @@ def main() -> None:
         reason = " ".join(str(first).split()) or repr(first)
         raise UserError(f"the upload failed: {reason}; docs/remotes.md says how to set up a remote") from None
 
-    records = "" if runs is None else f" and the records of {runs} runs"
+    records = "" if runs is None else f" and the records of {len(runs)} runs"
     print(f"push: {files + more} new files{records} uploaded to the remote {remote.name}")
     if runs is None:
         print("push: a remote of this kind holds no records of runs, so only what the locks name can be pulled from it")
     if absent:
         names = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
         print(f"push: not in this cache, so not uploaded: {names}; `dvc repro` makes them")
+    if lost:
+        print(f"push: {lost} of these runs cannot be restored from it: neither it nor this cache has all their outputs")
 
 
-def push_runs(repo: Repo) -> tuple[int, int]:
+def push_runs(repo: Repo) -> tuple[int, list[tuple[str, str]]]:
     """Upload the record of every run in the cache, and the outputs of those runs as far as they are there.
 
-    How many files of outputs were new to the remote, and how many runs there are. Only DVC's internals can do
+    How many files of outputs were new to the remote, and the keys of the runs. Only DVC's internals can do
     this. Raises `RunCacheNotSupported` or `RemoteConfigError` where the remote is of a kind without records.
     """
     runs = repo.stage_cache.push(None)
     outputs = repo.stage_cache.get_used_objs(runs, force=True)
-    return sum(len(repo.cloud.push(hashes).transferred) for hashes in outputs.values()), len(runs)
+    return sum(len(repo.cloud.push(hashes).transferred) for hashes in outputs.values()), runs
 
 
 def outputs_absent(repo: Repo) -> list[str]:
@@ -68,6 +70,14 @@ def outputs_absent(repo: Repo) -> list[str]:
     paths = {out.hash_info.value: out.fs_path for out in repo.index.outs if out.use_cache and out.hash_info}
     there = set(repo.cloud.get_remote_odb().oids_exist(list(paths)))
     return sorted(Path(path).relative_to(repo.root_dir).as_posix() for key, path in paths.items() if key not in there)
+
+
+def runs_lost(repo: Repo, runs: list[tuple[str, str]]) -> int:
+    """How many of `runs` have an output that the remote does not have."""
+    records = [repo.stage_cache._load_cache(*key) or {} for key in runs]
+    needed = [{out["md5"] for out in record.get("outs", []) if "md5" in out} for record in records]
+    there = set(repo.cloud.get_remote_odb().oids_exist(list(set().union(*needed))))
+    return sum(not hashes <= there for hashes in needed)
 
 
 if __name__ == "__main__":
