@@ -126,6 +126,7 @@ def stock(p: Train) -> dict[str, float]:
     from stages.train.__main__ import read
 
     keras = environment.keras
+    models.Dropout = keras.layers.Dropout
     with environment.silence():
         keras.utils.set_random_seed(p.seed)
         model = getattr(models, p.model)(10)
