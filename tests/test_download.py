@@ -418,6 +418,15 @@ def test_an_unknown_data_set_is_answered_with_the_known_ones(project):
         stage.main()
 
 
+@pytest.mark.parametrize("table", [None, 3, ["mnist"]])
+def test_a_table_of_data_sets_that_is_none_is_told(project, table):
+    project()
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump(values | {"datasets": table}))
+    with pytest.raises(UserError, match="^params.yaml: datasets is .*, must be a table with an entry per data set$"):
+        stage.main()
+
+
 # The writers
 
 
@@ -431,7 +440,7 @@ def test_writers_come_with_the_images(project, start_mirror):
     assert description["writers"] is True and "train-writers.csv" in description["files"]
 
 
-@pytest.mark.parametrize("fault", [404, 500, gzip.compress(b"not the writers")])
+@pytest.mark.parametrize("fault", [404, 500, gzip.compress(b"not the writers", mtime=0)])
 def test_without_writers_the_stage_goes_on_and_says_in_one_line_what_is_missing(project, start_mirror, capsys, fault):
     mirror = start_mirror()
     mirror.fail(WRITERS[1], fault)

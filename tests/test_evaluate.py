@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from stages.common.entry import UserError
 from stages.evaluate import __main__ as stage
 from stages.evaluate import robustness, scores, suspects
 from stages.evaluate.corruptions import SEVERITIES, STRENGTHS, corrupt
-from stages.evaluate.model import predict
+from stages.evaluate.model import Model
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["cat", "dog", "owl"]
@@ -236,7 +237,7 @@ def project(tmp_path, monkeypatch):
     np.save(test / "series.npy", np.array([0, 0, 0, 0, 4, 4], np.uint8))
     Path("data/prepared/dataset.json").write_text(json.dumps({"classes": NAMES}))
     Path("params.yaml").write_text("evaluate:\n  reliability_bins: 5\n  robustness_images: 100\n")
-    monkeypatch.setattr(stage, "predict", lambda model, images: PROBABILITIES)
+    monkeypatch.setattr(stage, "Model", lambda path: SimpleNamespace(predict=lambda images: PROBABILITIES))
 
 
 def test_the_stage_writes_its_numbers_and_tables(project):
@@ -551,7 +552,7 @@ class Interpreter:
 def test_the_model_gets_raw_pixels_in_batches_and_no_image_is_lost(monkeypatch):
     monkeypatch.setattr("stages.evaluate.model.Interpreter", Interpreter)
     images = np.random.default_rng(0).integers(0, 256, (1234, 28, 28), np.uint8)
-    assert predict(Path("model.tflite"), images).shape == (1234, 2)
+    assert Model(Path("model.tflite")).predict(images).shape == (1234, 2)
     assert (np.concatenate(Interpreter.last.calls)[..., 0] == images).all()
 
 
@@ -559,7 +560,7 @@ def test_a_model_that_answers_nan_is_refused(monkeypatch):
     monkeypatch.setattr("stages.evaluate.model.Interpreter", Interpreter)
     monkeypatch.setattr(Interpreter, "answer", (np.nan, 0.5))
     with pytest.raises(UserError, match=r"model\.tflite: answers with NaN"):
-        predict(Path("model.tflite"), np.zeros((3, 28, 28), np.uint8))
+        Model(Path("model.tflite")).predict(np.zeros((3, 28, 28), np.uint8))
 
 
 @pytest.mark.parametrize("name", ["download", "validate", "preprocess", "evaluate", "report"])

@@ -105,6 +105,13 @@ def test_a_file_that_is_not_yaml_is_told_with_its_line(tmp_path):
         parameters.load(path)
 
 
+def test_a_file_in_another_encoding_is_told_from_which_byte_on(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("train: {model: cnn}  # Größe\n", encoding="latin-1")
+    with pytest.raises(UserError, match=rf"^{path}: not UTF-8 from byte 25 on: save it as UTF-8$"):
+        parameters.load(path)
+
+
 def test_a_missing_file_tells_where_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="^params.yaml is missing: run from the repository's root$"):

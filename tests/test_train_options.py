@@ -164,6 +164,18 @@ def test_an_ensemble_is_its_seeds_models_averaged_in_one(run):
     np.testing.assert_allclose(together, np.mean(answers, axis=0), atol=1e-5)
 
 
+def test_a_start_from_an_ensemble_brings_the_first_members_weights(run, tmp_path):
+    from stages.train import export
+
+    _, members, _ = run(epochs=1, ensemble=2)
+    saved = tmp_path / "saved.keras"
+    export.save_keras(export.shippable(run.build, members, "fnn"), saved)
+    model = run.build()
+    start = InitFrom(path=str(saved), sha256=hashlib.sha256(saved.read_bytes()).hexdigest(), frozen_layers=0)
+    transfer.start_from(model, start)
+    assert weights(model).tolist() == weights(members[0]).tolist()
+
+
 def test_a_start_from_another_model_brings_its_weights_and_keeps_frozen_ones(run, tmp_path):
     from stages.train import export
 
@@ -226,6 +238,31 @@ def test_the_probabilities_out_of_fold_come_from_a_model_that_did_not_see_the_im
     by_heart, _ = fitting.fit(build, planted, run.validation, p, "float32")
     assert accuracy(by_heart, planted) > 0.6
     assert np.mean(out_of_fold[: len(labels)].argmax(axis=1) == labels) < 0.3
+
+
+@pytest.mark.parametrize(
+    "learns",
+    [
+        {"early_stopping": {"patience": 1}},
+        {"schedule": {"name": "reduce_on_plateau", "patience": 1, "factor": 0.5}},
+    ],
+)
+def test_what_learns_from_validation_images_never_sees_the_fold_that_is_judged(run, monkeypatch, learns):
+    from stages.train import fitting
+
+    fit, looked_at = fitting.fit, []
+
+    def watched(build, train, validation, p, precision):
+        looked_at.append({*train["number"], *validation["number"]})
+        return fit(build, train, validation, p, precision)
+
+    p = run(folds=3, epochs=1, **learns)[0]
+    monkeypatch.setattr(fitting, "fit", watched)
+    parts = [run.train | {"number": np.arange(400)}, run.validation | {"number": np.arange(400, 600)}]
+    fitting.cross_validate(run.build, *parts, p, "float32")
+    labels = np.concatenate([run.train["labels"], run.validation["labels"]])
+    judged = [set(fold) for fold in held_out(labels, None, folds=3, seed=p.seed)]
+    assert [len(seen & fold) for seen, fold in zip(looked_at, judged, strict=True)] == [0, 0, 0]
 
 
 def test_wrong_labels_are_found_out_of_fold(run):

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
 import yaml
-from conftest import NOWHERE
+from conftest import NOWHERE, ROOT
 
 from stages.common.entry import UserError
 from stages.common.idx import write_idx
@@ -47,14 +49,18 @@ def called(monkeypatch, *arguments):
 def test_the_test_images_of_the_other_data_set_are_scored_and_nothing_is_written(here, monkeypatch, capfd, digits):
     seen = []
 
-    def predict(model, images):
-        """Right but for the first three images, which are taken for the next class."""
-        seen.append((model, images))
-        answers = digits[1][:1436:-1].astype(int)
-        answers[:3] = (answers[:3] + 1) % 10
-        return np.eye(10, dtype=np.float32)[answers]
+    class Model:
+        def __init__(self, path):
+            self.path = path
 
-    monkeypatch.setattr(transfer, "predict", predict)
+        def predict(self, images):
+            """Right but for the first three images, which are taken for the next class."""
+            seen.append((self.path, images))
+            answers = digits[1][:1436:-1].astype(int)
+            answers[:3] = (answers[:3] + 1) % 10
+            return np.eye(10, dtype=np.float32)[answers]
+
+    monkeypatch.setattr(transfer, "Model", Model)
     monkeypatch.setenv("REVERSED_MIRROR", "reversed")  # relative to here
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
     called(monkeypatch, "reversed", "--json")
@@ -113,3 +119,16 @@ def test_where_no_source_answers_download_says_so(here, monkeypatch, capfd):
         called(monkeypatch, "reversed")
     assert "download: no source delivers reversed" in capfd.readouterr().err
     assert not (here / "data/raw").exists()
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_make_hands_on_the_name_of_a_data_set_and_runs_nothing_in_it(tmp_path, environment):
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name, content in {".venv/bin/.installed": "", "tools/transfer.py": "import sys\nprint(sys.argv[1:])\n"}.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(content)
+    for name in ("", "kmnist", "--json", "$(touch planted)", "`touch planted`", '"; touch planted; "'):
+        command = {"cwd": tmp_path, "env": environment | {"DATASET": name}, "capture_output": True, "text": True}
+        assert subprocess.run(["make", "transfer"], **command).stdout == f"{['--', name or 'digits']}\n"
+    assert not (tmp_path / "planted").exists()

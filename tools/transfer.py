@@ -20,7 +20,7 @@ from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.download.params import About, Source
 from stages.evaluate import scores
-from stages.evaluate.model import predict
+from stages.evaluate.model import Model
 
 ROOT = Path(__file__).parent.parent
 MODEL, TRAINED_ON = Path("models/model.tflite"), Path("data/prepared/dataset.json")
@@ -36,7 +36,7 @@ def main() -> None:
     classes = same_classes(values, chosen.dataset)
     with TemporaryDirectory() as folder:
         images, labels = prepared(values, chosen.dataset, Path(folder))
-    result = scored(predict(MODEL, images), labels, classes)
+    result = scored(Model(MODEL).predict(images), labels, classes)
     title = values["datasets"][chosen.dataset]["about"]["title"]
     print(json.dumps({"dataset": chosen.dataset, **result}, indent=2) if chosen.json else written(result, title))
 

@@ -34,11 +34,15 @@ def read(block: str, schema: type[B], path: Path = FILE) -> B:
 
 
 def load(path: Path = FILE) -> dict[str, Any]:
-    """The whole file as plain Python values. Raises `UserError` where it is missing, not YAML or without blocks."""
+    """The whole file as plain Python values. Raises `UserError` where it is missing, not UTF-8,
+    not YAML or without blocks.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run from the repository's root") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 from byte {error.start} on: save it as UTF-8") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""

@@ -14,7 +14,7 @@ from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.common.files import replacing, write_json, write_text
 from stages.evaluate import robustness, scores, suspects
-from stages.evaluate.model import predict
+from stages.evaluate.model import Model
 from stages.evaluate.params import Evaluate
 
 PREPARED = Path("data/prepared")
@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     test = {path.stem: np.load(path, mmap_mode="r") for path in sorted((PREPARED / "test").glob("*.npy"))}
     labels = np.asarray(test["labels"])
 
-    probabilities = predict(options.model, test["images"])
+    model = Model(options.model)
+    probabilities = model.predict(test["images"])
     predicted = probabilities.argmax(axis=1)
     numbers = scores.summary(probabilities, labels, p.reliability_bins)
     if dataset.get("disputed"):
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     numbers |= {f"accuracy_series_{row.group}": row.accuracy for row in series.itertuples()}
     chosen = scores.stratified_sample(labels, p.robustness_images)
     corrupted = robustness.accuracy_by_corruption(
-        lambda images: predict(options.model, images).argmax(axis=1), test["images"][chosen], labels[chosen]
+        lambda images: model.predict(images).argmax(axis=1), test["images"][chosen], labels[chosen]
     )
     numbers |= robustness.summary(corrupted)
     suspected = [suspects.find(probabilities, labels, {"test": len(labels)})]

@@ -12,24 +12,34 @@ BATCH = 500  # images a call: large enough for speed, small enough for memory
 THREADS = 2  # fixed, since the order of float additions may follow it
 
 
-def predict(model: Path, images: np.ndarray) -> np.ndarray:
-    """Class probabilities (N, classes) float32 of uint8 images (N, 28, 28), by the `.tflite` at `model`.
+class Model:
+    """The `.tflite` at `path`. LiteRT keeps its memory from call to call, as long as the batches are of one size."""
 
-    Raises `UserError` where the model answers something that is no probability.
-    """
-    with silence():  # LiteRT announces the delegate it makes
-        interpreter = Interpreter(model_path=str(model), num_threads=THREADS)
-        interpreter.allocate_tensors()
-    entry, output = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-    answers = []
-    for start in range(0, len(images), BATCH):
-        batch = images[start : start + BATCH, :, :, np.newaxis].astype(np.float32)
-        interpreter.resize_tensor_input(entry, batch.shape)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(entry, batch)
-        interpreter.invoke()
-        answers.append(interpreter.get_tensor(output).copy())
-    probabilities = np.concatenate(answers)
-    if not np.isfinite(probabilities).all():
-        raise UserError(f"{model}: answers with NaN: train again, perhaps with a smaller train.learning_rate")
-    return probabilities
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with silence():  # LiteRT announces the delegate it makes
+            self.interpreter = Interpreter(model_path=str(path), num_threads=THREADS)
+        self.entry = self.interpreter.get_input_details()[0]["index"]
+        self.output = self.interpreter.get_output_details()[0]["index"]
+        self.size = 0  # images that there is memory for
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Class probabilities (N, classes) float32 of uint8 images (N, 28, 28).
+
+        Raises `UserError` where the model answers something that is no probability.
+        """
+        starts = range(0, len(images), BATCH)
+        probabilities = np.concatenate([self._answers(images[start : start + BATCH]) for start in starts])
+        if not np.isfinite(probabilities).all():
+            raise UserError(f"{self.path}: answers with NaN: train again, perhaps with a smaller train.learning_rate")
+        return probabilities
+
+    def _answers(self, images: np.ndarray) -> np.ndarray:
+        if len(images) != self.size:
+            self.interpreter.resize_tensor_input(self.entry, (len(images), *images.shape[1:], 1))
+            with silence():
+                self.interpreter.allocate_tensors()
+            self.size = len(images)
+        self.interpreter.set_tensor(self.entry, images[..., np.newaxis].astype(np.float32))
+        self.interpreter.invoke()
+        return self.interpreter.get_tensor(self.output).copy()

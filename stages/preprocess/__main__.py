@@ -19,7 +19,7 @@ RAW, PREPARED, VERDICT = Path("data/raw"), Path("data/prepared"), Path("metrics/
 
 def main() -> None:
     p = parameters.read("preprocess", Preprocess)
-    if not json.loads(VERDICT.read_text())["success"]:
+    if not json.loads(VERDICT.read_text(encoding="utf-8"))["success"]:
         raise UserError(f"{VERDICT} says that the data failed its checks: nothing is prepared from it")
     dataset = json.loads((RAW / "dataset.json").read_text(encoding="utf-8"))
     train, test = read_part("train"), read_part("t10k")

@@ -54,12 +54,15 @@ def cross_validate(
         return {}, np.empty((0, build().output_shape[-1]), np.float32)
     everything = {name: np.concatenate([train[name], validation[name]]) for name in train}
     labels = everything["labels"]
+    learns_from_validation = p.early_stopping or p.schedule.name == "reduce_on_plateau"
     accuracies, out_of_fold = [], None
     for number, held in enumerate(held_out(labels, everything.get("writers"), p.folds, p.seed)):
         print(f"fold {number + 1} of {p.folds}")
-        rest = {name: np.delete(values, held, axis=0) for name, values in everything.items()}
-        part = {name: values[held] for name, values in everything.items()}
-        model, _ = fit(build, rest, part, p, precision)
+        rest, part = apart(everything, held)
+        watched = part
+        if learns_from_validation:  # never from the part that is judged
+            rest, watched = apart(rest, held_out(rest["labels"], rest.get("writers"), p.folds, p.seed)[0])
+        model, _ = fit(build, rest, watched, p, precision)
         probabilities = tf.nn.softmax(training.answers(model, part["images"])).numpy()
         accuracies.append(np.mean(probabilities.argmax(axis=1) == part["labels"]))
         if out_of_fold is None:
@@ -70,6 +73,12 @@ def cross_validate(
         "cross_validation_accuracy_sd": float(np.std(accuracies, ddof=1)),
     }
     return numbers, out_of_fold
+
+
+def apart(images: Part, held: np.ndarray) -> tuple[Part, Part]:
+    """Those of `images` that are not `held`, indices, and those that are."""
+    rest = {name: np.delete(values, held, axis=0) for name, values in images.items()}
+    return rest, {name: values[held] for name, values in images.items()}
 
 
 def score(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

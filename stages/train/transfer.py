@@ -33,8 +33,7 @@ def start_from(model: "keras.Model", start: InitFrom) -> None:
     """
     import keras  # takes seconds, and `check` must answer before that
 
-    layers = [layer for layer in model.layers if layer.weights]
-    sources = [layer for layer in keras.models.load_model(start.path).layers if layer.weights]
+    layers, sources = weighted(model), weighted(keras.models.load_model(start.path))
     fitting = [(layer, source) for layer, source in zip(layers, sources) if shapes(layer) == shapes(source)]
     if not fitting:
         raise UserError(f"params.yaml: train.init_from.path is {start.path!r}, none of whose layers fits train.model")
@@ -42,6 +41,12 @@ def start_from(model: "keras.Model", start: InitFrom) -> None:
         layer.set_weights(source.get_weights())
     for layer in layers[: start.frozen_layers]:
         layer.trainable = False
+
+
+def weighted(model: "keras.Model") -> list["keras.Layer"]:
+    """The layers that have weights, in order; those of a model within `model` too."""
+    inside = [weighted(layer) if hasattr(layer, "layers") else [layer] for layer in model.layers if layer.weights]
+    return [layer for layers in inside for layer in layers]
 
 
 def shapes(layer: "keras.Layer") -> list[tuple[int, ...]]:
