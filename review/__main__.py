@@ -166,7 +166,7 @@ def compared(
     if old.noise and before.read(NOISE) != after.read(NOISE):
         notes.append(f"This pull request changes {NOISE}: the noise that the base records is what counts.")
     try:
-        return True, paired(old, replace(new, noise=old.noise or new.noise)), failures, notes
+        return True, paired(old, new), failures, notes
     except UserError as error:
         return True, None, [*failures, f"{error}; run `dvc repro` on the side that is wrong"], notes
 
