@@ -112,14 +112,16 @@ def seeds(noise: Mapping[str, Any]) -> int:
 
 def noise_sentence(comparison: Comparison) -> str | None:
     """The difference beside what the seed alone does, or why that is not known; None where nobody measured it."""
-    noise = comparison.noise
+    noise, limit = comparison.noise, comparison.noise_limit
     if noise is None:
         misfit = comparison.before.misfit or comparison.after.misfit
         return f"{results.NOISE} was measured {misfit}: `make noise` measures it anew." if misfit else None
+    if limit is None:
+        return f"{results.NOISE} does not say what the seed does, which takes two or more: `make noise`."
     return (
         f"The default model with {seeds(noise)} seeds: {noise['accuracy_mean']:.2%} on average,"
         f" {noise['accuracy_low']:.2%} to {noise['accuracy_high']:.2%}. A difference of one run smaller than"
-        f" {100 * seed_noise(noise):.2f} points is within what the seed alone does; this one is"
+        f" {100 * limit:.2f} points is within what the seed alone does; this one is"
         f" {100 * comparison.change:+.2f}."
     )
 
@@ -174,8 +176,7 @@ def as_json(comparison: Comparison) -> str:
         for side, r in sides.items()
     }
     values |= {key: getattr(comparison, key) for key in ("fixed", "broken", "p_value", "verdict", "sentence")}
-    noise = comparison.noise
-    return json.dumps(values | {"seed_noise": None if noise is None else seed_noise(noise)}, indent=2)
+    return json.dumps(values | {"seed_noise": comparison.noise_limit}, indent=2)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -16,7 +16,10 @@ import yaml
 from stages.common.entry import UserError
 
 NUMBERS, MISTAKES, LOCK, NOISE = "metrics/evaluate.json", "metrics/mistakes.csv", "dvc.lock", "metrics/noise.json"
-TEST_DATA, TRAINING_CODE = "data/prepared/test", "stages/train"
+TEST_DATA = "data/prepared/test"
+TRAINED_ON = ("stages/train", "data/prepared/train", "data/prepared/validation")  # beside the parameters
+LARGEST = sys.float_info.max / 2  # so that a difference is a number too
+ROUNDING = 1e-5  # of a fraction in metrics/evaluate.json
 WORKING_TREE = "the working tree"
 NEEDED = ("accuracy", "accuracy_low", "accuracy_high", "mistakes", "images")
 NEEDED_OF_NOISE = ("accuracy_mean", "accuracy_sd", "accuracy_low", "accuracy_high", "seeds")
@@ -68,6 +71,13 @@ def parse(name: str, files: Mapping[str, bytes | None]) -> Results:
             raise UserError(f"{path} in {name} is not what {LOCK} records: run `dvc repro` there and commit both")
     if len(wrong) != numbers["mistakes"]:
         raise UserError(f"{name}: {numbers['mistakes']} mistakes in {NUMBERS}, {len(wrong)} in {MISTAKES}")
+    images = numbers["images"]
+    if images < 1 or abs(1 - len(wrong) / images - numbers["accuracy"]) > ROUNDING:
+        raise UserError(
+            f"{NUMBERS} in {name}: the accuracy {numbers['accuracy']:g} is not {len(wrong)} mistakes in {images:g}"
+        )
+    if strangers := [index for index in wrong if not 0 <= index < images]:
+        raise UserError(f"{MISTAKES} in {name}: there is no image {strangers[0]}, {NUMBERS} has {images:g}")
     noise = None if files[NOISE] is None else _numbers(f"{NOISE} in {name}", files[NOISE], NEEDED_OF_NOISE)
     misfit = ""
     if noise and noise.get("test_data", sums[TEST_DATA]) != sums[TEST_DATA]:
@@ -96,8 +106,8 @@ def json_object(where: str, text: bytes) -> dict[str, Any]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is one to reckon with: neither a truth value nor NaN nor infinite, all of which JSON may hold."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    """Whether `value` is one to reckon with: neither a truth value nor NaN, infinite or huge, which JSON may hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _is_a(value: Any, kind: Any) -> bool:
@@ -127,16 +137,16 @@ def recorded_recipe(lock: bytes) -> str | None:
     """The `recipe` of the model that `lock`, a dvc.lock, is of; None where it records no training."""
     try:
         stage = yaml.safe_load(lock)["stages"]["train"]
-        [code] = [entry["md5"] for entry in stage["deps"] if entry["path"] == TRAINING_CODE]
-        return recipe(stage["params"]["params.yaml"]["train"], code)
-    except (KeyError, TypeError, ValueError):
+        sums = {entry["path"]: entry["md5"] for entry in stage["deps"]}
+        return recipe(stage["params"]["params.yaml"]["train"], *(sums[path] for path in TRAINED_ON))
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
-def recipe(block: Mapping[str, Any], code: str) -> str:
-    """A short hash of what a model is trained with: its `block` of parameters, the seed apart, and the checksum `code`
-    of stages/train."""
-    text = json.dumps([{key: value for key, value in block.items() if key != "seed"}, code], sort_keys=True)
+def recipe(block: Mapping[str, Any], *sums: str) -> str:
+    """A short hash of what a model is trained with: its `block` of parameters, the seed apart, and the checksums
+    of TRAINED_ON."""
+    text = json.dumps([{key: value for key, value in block.items() if key != "seed"}, *sums], sort_keys=True)
     # Without quotes, since dvc.lock has 0.00001 as 1e-05, which PyYAML takes for a word.
     return hashlib.md5(text.replace('"', "").encode(), usedforsecurity=False).hexdigest()[:16]
 

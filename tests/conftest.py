@@ -1,5 +1,6 @@
 """What several test modules share: the repository's parameters, real digits, and a clean copy of the repository."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from stages.common.idx import write_idx
 
 ROOT = Path(__file__).parent.parent
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens
@@ -73,6 +76,14 @@ def environment(tmp_path_factory):
         "GIT_CONFIG_NOSYSTEM": "1",
         "DVC_SITE_CACHE_DIR": str(home / "dvc"),
     }
+
+
+def write_dataset(folder, arrays):
+    """Write `arrays` by their IDX names into the new `folder`; the checksums as params.yaml states them."""
+    folder.mkdir()
+    for name, array in arrays.items():
+        write_idx(folder / name, array)
+    return {path.name: f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in sorted(folder.iterdir())}
 
 
 class GitRepository:

@@ -17,6 +17,7 @@ from review.results import Results
 from stages.common.entry import UserError
 
 ROOT = Path(__file__).parent.parent
+SUMS = ["c0de", "7ea1", "5e1d"]  # of results.TRAINED_ON
 NOISE = {"accuracy_mean": 0.9, "accuracy_sd": 0.001, "accuracy_low": 0.898, "accuracy_high": 0.902, "seeds": 5}
 
 
@@ -44,8 +45,8 @@ class Repository(GitRepository):
         stage = {"deps": [{"path": results.TEST_DATA, "md5": test_data}], "outs": outs}
         stages = {"evaluate": stage}
         if train is not None:
-            code = {"path": results.TRAINING_CODE, "md5": "c0de"}
-            stages["train"] = {"deps": [code], "params": {"params.yaml": {"train": train}}}
+            deps = [{"path": path, "md5": md5} for path, md5 in zip(results.TRAINED_ON, SUMS)]
+            stages["train"] = {"deps": deps, "params": {"params.yaml": {"train": train}}}
         self.write("dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
     def score(self, wrong, test_data="f00d", labels=None, **numbers):
@@ -160,7 +161,8 @@ BLOCK = {"epochs": 3, "optimizer": {"name": "adamw", "weight_decay": 0.00001}, "
         ({}, BLOCK | {"optimizer": {"name": "adamw", "weight_decay": "1e-05"}}, ""),
         ({"test_data": "beef"}, BLOCK, "on other test images"),
         ({}, BLOCK | {"epochs": 4}, "with another recipe"),
-        ({"recipe": results.recipe(BLOCK, "other code")}, BLOCK, "with another recipe"),
+        ({"recipe": results.recipe(BLOCK, "other code", *SUMS[1:])}, BLOCK, "with another recipe"),
+        ({"recipe": results.recipe(BLOCK, SUMS[0], "other images", SUMS[2])}, BLOCK, "with another recipe"),
         ({"recipe": None}, BLOCK, "with another recipe"),
     ],
 )
@@ -169,7 +171,7 @@ def test_noise_is_quoted_beside_the_recipe_and_the_test_images_that_it_was_measu
 ):
     repository.score([1, 2])
     repository.lock(train=train)
-    noise = NOISE | {"test_data": "f00d", "recipe": results.recipe(BLOCK, "c0de")} | measured
+    noise = NOISE | {"test_data": "f00d", "recipe": results.recipe(BLOCK, *SUMS)} | measured
     repository.write(results.NOISE, json.dumps(noise))
     repository.commit()
     lines = printed(capsys, "HEAD").splitlines()
@@ -182,7 +184,7 @@ def test_noise_is_quoted_beside_the_recipe_and_the_test_images_that_it_was_measu
 def test_a_change_of_the_recipe_is_held_against_the_noise_of_the_recipe_before(repository, capsys):
     repository.score(range(12))
     repository.lock(train=BLOCK)
-    repository.write(results.NOISE, json.dumps(NOISE | {"recipe": results.recipe(BLOCK, "c0de")}))
+    repository.write(results.NOISE, json.dumps(NOISE | {"recipe": results.recipe(BLOCK, *SUMS)}))
     repository.commit()
     repository.score([100])
     repository.lock(train=BLOCK | {"epochs": 4})
@@ -390,6 +392,31 @@ def test_results_that_the_lock_does_not_record_are_refused(repository, path):
     repository.commit()
     repository.write(path, (repository.folder / path).read_text() + "\n")
     assert refusal("main").startswith(f"{path} in the working tree is not what dvc.lock records")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "numbers", "message"),
+    [
+        ([1, 2], {"accuracy": 0.999}, "the accuracy 0.999 is not 2 mistakes in 1000"),
+        ([1, 2], {"accuracy": 1.5}, "the accuracy 1.5 is not 2 mistakes in 1000"),
+        ([1, 2], {"images": 0}, "the accuracy 0.998 is not 2 mistakes in 0"),
+        ([1, 1000], {}, "metrics/mistakes.csv in the working tree: there is no image 1000"),
+        ([-1, 1], {}, "metrics/mistakes.csv in the working tree: there is no image -1"),
+    ],
+)
+def test_numbers_that_are_not_those_of_the_mistakes_are_refused(repository, wrong, numbers, message):
+    repository.score([1])
+    repository.commit()
+    repository.score(wrong, **numbers)
+    assert message in refusal("HEAD")
+
+
+def test_a_noise_of_one_seed_ends_no_comparison(repository, capsys):
+    repository.score([1])
+    repository.write(results.NOISE, json.dumps(NOISE | {"seeds": 1}))
+    repository.commit()
+    assert printed(capsys, "HEAD").splitlines()[-1].startswith("metrics/noise.json does not say what the seed does")
+    assert json.loads(printed(capsys, "HEAD", "--json"))["seed_noise"] is None
 
 
 def test_labels_that_contradict_each_other_are_refused(repository):

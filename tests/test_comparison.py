@@ -1,16 +1,20 @@
 """The comparison: every model by the stages' own code, each rerun alone, and a summary that says what it means."""
 
+import itertools
 import json
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib import pyplot
+from matplotlib.transforms import Bbox
 
 import comparison.__main__ as summary
-from comparison.pictures import accuracy_against
+from comparison.pictures import accuracy_against, label
 from stages.common import parameters
 from stages.train.params import Train, model_functions
 from tools import check
@@ -75,6 +79,30 @@ def test_the_picture_names_every_model_and_is_the_same_twice(tmp_path, monkeypat
     assert {"one", "two"} <= set(re.findall(r">(\w+)</text>", picture))
 
 
+def test_no_name_in_the_picture_covers_another():
+    axes = pyplot.figure(figsize=(5, 4)).gca()
+    x, y = pd.Series([9.0, 9.1, 9.2, 9.1, 30.0]), pd.Series([5.0, 5.1, 5.0, 4.9, 5.0])
+    axes.plot(x, y, "o")
+    axes.set(xlim=(0, 40), ylim=(10, 0))  # the best on top, as the picture has it
+    label(axes, x, y, [y * 0.02, y * 0.02], pd.Series(["first", "second", "third", "fourth", "fifth"]))
+    boxes = [text.get_window_extent() for text in axes.texts]
+    ends = axes.transData.transform(np.column_stack([[*x, *x], [*(y * 0.98), *(y * 1.02)]]))
+    bars = [Bbox([high, low]) for low, high in zip(ends[: len(x)], ends[len(x) :])]
+    pyplot.close(axes.figure)
+    assert len(boxes) == len(x)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert not any(box.overlaps(bar) for box in boxes for bar in bars)
+
+
+def test_a_model_without_a_mistake_is_in_the_picture(tmp_path, monkeypatch):
+    compared(tmp_path, monkeypatch, 0.99)
+    row = summary.row("net", None)
+    table = pd.DataFrame([row, row | {"model": "perfect", "accuracy": 1.0, "accuracy_high": 1.0}])
+    picture = accuracy_against(table, ["parameters", "training_seconds"])
+    assert len(re.findall(">perfect</text>", picture)) == 2
+    assert "nan" not in picture and "inf" not in picture
+
+
 def test_a_changed_block_reruns_that_model_and_the_summary_and_nothing_else(clone):
     made = clone()
     made.change(lambda values: values["download"].update(dataset="digits"))
@@ -97,7 +125,9 @@ def test_a_changed_block_reruns_that_model_and_the_summary_and_nothing_else(clon
     values["models"]["fnn"]["learning_rate"] = 0.002
     path.write_text(yaml.safe_dump(values))
     assert ran() == ["train@fnn", "evaluate@fnn", "summary"]
-    assert "fnn_dropout" in made.dvc("metrics", "show", "comparison/metrics/fnn_dropout.json")
+    shown = made.dvc("metrics", "show", *(f"comparison/metrics/{name}.json" for name in ("fnn", "fnn_dropout")))
+    assert len(shown.splitlines()) == 3
+    assert max(map(len, shown.splitlines())) <= 120  # a screen has room for it
 
 
 def test_a_mistake_in_the_comparisons_parameters_is_told():

@@ -563,6 +563,17 @@ def test_a_model_that_answers_nan_is_refused(monkeypatch):
         Model(Path("model.tflite")).predict(np.zeros((3, 28, 28), np.uint8))
 
 
+def test_a_file_that_is_no_model_is_told(tmp_path):
+    (tmp_path / "model.tflite").write_bytes(b"no model at all")
+    with pytest.raises(UserError, match=r"model\.tflite: not a LiteRT model"):
+        Model(tmp_path / "model.tflite")
+
+
+def test_a_disputed_image_that_is_none_is_told():
+    with pytest.raises(UserError, match="about.disputed of the data set names image 7: it has 3 test images"):
+        scores.accuracy_without([1, 7], np.zeros(3), np.zeros(3))
+
+
 @pytest.mark.parametrize("name", ["download", "validate", "preprocess", "evaluate", "report"])
 def test_only_training_imports_tensorflow(name, environment):
     modules = f"import sys, stages.{name}.__main__; print(*sorted({{'tensorflow', 'keras'}} & set(sys.modules)))"

@@ -55,6 +55,13 @@ def test_the_stratified_split_keeps_each_class_share():
     assert np.bincount(labels[held]).tolist() == [10, 30, 60]
 
 
+def test_what_cannot_be_split_is_told():
+    with pytest.raises(UserError, match="all images are by one writer: set preprocess.split_by_writer to false"):
+        split_by_writer(np.full(5, 7), 0.5, seed=0)
+    with pytest.raises(UserError, match="preprocess.validation_fraction is 0.1: .*least populated class"):
+        split_stratified(np.array([0] * 30 + [1]), 0.1, seed=0)
+
+
 def test_images_of_28_pixels_stay_as_they_are():
     images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
     assert (to_standard_size(images) == images).all()

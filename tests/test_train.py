@@ -167,6 +167,18 @@ def test_the_fnn_has_its_109386_parameters(tensorflow):
     assert models.fnn(10).count_params() == 109_386
 
 
+def test_a_network_whose_training_would_not_repeat_with_these_threads_is_refused(project, environment):
+    folder = project(64, model="mobilenet_mini", epochs=1, threads=2)
+    process = start(folder, environment, "-m", "stages.train")
+    assert process.communicate(timeout=300) == (
+        "",
+        "train: params.yaml: train.threads is 2, must be 1 for mobilenet_mini: with more, its depthwise convolutions "
+        "give other numbers each time\n",
+    )
+    assert process.returncode == 1
+    assert not (folder / "models").exists()
+
+
 @pytest.mark.parametrize("name", model_functions())
 def test_every_model_gives_finite_logits_for_raw_pixels(tensorflow, digits, name):
     import keras

@@ -46,7 +46,7 @@ def run(digits):
         members, history = fitting.fit_members(build, train, validation, p, p.precision)
         return p, members, history
 
-    make.build = partial(models.fnn, 10)
+    make.build, make.block = partial(models.fnn, 10), block | PLAIN
     make.train, make.validation = train, validation
     return make
 
@@ -202,6 +202,81 @@ def test_a_start_that_is_another_file_than_params_says_is_refused(tmp_path, pres
         transfer.check(start)
 
 
+@pytest.mark.parametrize(("frozen", "most"), [(3, 2), (2, 1)])
+def test_layers_that_learnt_nothing_are_not_frozen_and_one_is_left_to_train(run, tmp_path, frozen, most):
+    from stages.train import export
+
+    build = run.build if most == 2 else narrow_in_the_middle
+    saved = tmp_path / "saved.keras"
+    export.save_keras(export.shippable(build, [build()], "fnn"), saved)
+    start = InitFrom(path=str(saved), sha256=hashlib.sha256(saved.read_bytes()).hexdigest(), frozen_layers=frozen)
+    with pytest.raises(UserError, match=f"frozen_layers is {frozen}, must be at most {most}: .* 3 layers"):
+        transfer.start_from(run.build(), start)
+
+
+def narrow_in_the_middle():
+    """The dense 128-64 network with half as many units in its second layer."""
+    from keras import Input, Sequential, layers
+
+    dense = [layers.Dense(128, activation="relu"), layers.Dense(32, activation="relu"), layers.Dense(10)]
+    return Sequential([Input((28, 28, 1)), layers.Flatten(), *dense])
+
+
+def test_a_start_that_is_no_keras_file_is_told(run, tmp_path):
+    file = tmp_path / "start.keras"
+    file.write_bytes(b"no model")
+    start = InitFrom(path=str(file), sha256=hashlib.sha256(b"no model").hexdigest(), frozen_layers=0)
+    with pytest.raises(UserError, match="train.init_from.path is '.*start.keras', not a Keras model"):
+        transfer.start_from(run.build(), start)
+
+
+@pytest.mark.parametrize("weight_average", [0, 0.9])
+def test_a_training_that_diverges_ends_at_once_and_says_so(run, weight_average):
+    sgd = {"optimizer": {"name": "sgd", "momentum": 0.9}, "learning_rate": 1e6, "epochs": 90}
+    with pytest.raises(UserError, match="diverged in epoch [1-9]: a smaller train.learning_rate may help"):
+        run(**sgd, weight_average=weight_average)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"model_options": {"dropout": 30}}, r"model_options is {'dropout': 30}, not for fnn: .*30"),
+        (
+            {"model_options": {"dropout": 0.999}},
+            r"model_options is .*, not for fnn: a dropout of 0.999 drops everything",
+        ),
+        ({"model_options": {"dropout": "0.3"}}, r"model_options is {'dropout': '0.3'}, not for fnn"),
+        ({"model": "mobilenet_mini", "model_options": {}, "threads": 2}, "threads is 2, must be 1 for mobilenet_mini"),
+    ],
+)
+def test_a_network_that_cannot_be_built_or_not_be_trained_twice_is_told(run, changes, line):
+    from stages.train import fitting, models
+
+    p = check("train", run.block | changes, Train)
+    with pytest.raises(UserError, match=f"^here.{line}"):
+        fitting.checked(partial(getattr(models, p.model), 10, **p.model_options), p, "here")
+
+
+@pytest.mark.parametrize("kind", ["DepthwiseConv2D", "SeparableConv2D"])
+def test_depthwise_convolutions_are_found_inside_of_a_model_too(run, kind):
+    from stages.train import environment
+
+    layers = environment.keras.layers
+    convolution = getattr(layers, kind)(**({"filters": 2} if kind == "SeparableConv2D" else {}), kernel_size=3)
+    inner = environment.keras.Sequential([environment.keras.Input((8, 8, 2)), convolution])
+    outer = environment.keras.Sequential([environment.keras.Input((8, 8, 2)), inner])
+    assert environment.is_repeatable(outer, threads=1)
+    assert not environment.is_repeatable(outer, threads=2)
+    assert environment.is_repeatable(run.build(), threads=2)
+
+
+def test_more_folds_than_the_images_allow_are_told():
+    with pytest.raises(UserError, match="train.folds is 6, too many for these images: "):
+        held_out(np.repeat([0, 1], 5), None, folds=6, seed=1)
+    with pytest.raises(UserError, match="train.folds is 3, too many for these images: "):
+        held_out(np.repeat([0, 1], 5), np.repeat([7, 8], 5), folds=3, seed=1)
+
+
 def test_folds_keep_each_writer_on_one_side_and_use_every_image_once():
     generator = np.random.default_rng(0)
     writers, labels = generator.integers(0, 40, 1000), generator.integers(0, 10, 1000)
@@ -326,6 +401,8 @@ def test_the_shipped_model_has_only_layers_of_keras(run):
         ({"schedule": {"name": "cosine", "factor": 0.5}}, "train.schedule.factor is unknown"),
         ({"model_options": {"width": 2}}, "train.model_options.width is no option of fnn, must be one of: dropout"),
         ({"folds": 1}, "train.folds is 1, must be 0"),
+        ({"folds": 3, "ensemble": 2}, "train.folds is 3, must be 0 beside an ensemble"),
+        ({"seed": 2**32}, "train.seed is 4294967296, must be less than or equal to 1000000000"),
     ],
 )
 def test_a_key_that_the_chosen_option_does_not_use_is_an_error(changes, line):

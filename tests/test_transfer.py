@@ -1,17 +1,16 @@
 """`make transfer`: another data set's test images, read by the trained model, and the pipeline left as it is."""
 
-import hashlib
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from conftest import NOWHERE, ROOT
+from conftest import NOWHERE, ROOT, write_dataset
 
 from stages.common.entry import UserError
-from stages.common.idx import write_idx
 from stages.download.embedded import digits as embedded
 from tools import transfer
 
@@ -22,10 +21,8 @@ NAMES = [str(digit) for digit in range(10)]
 def here(tmp_path, monkeypatch, values):
     """The working directory with a model of the ten digits and, in the folder `reversed`, the embedded digits with
     their test part from the last to the first: the data set `reversed` of params.yaml."""
-    (tmp_path / "reversed").mkdir()
-    for name, array in embedded().items():
-        write_idx(tmp_path / "reversed" / name, array[::-1] if name.startswith("t10k") else array)
-    sums = {p.name: f"sha256:{hashlib.sha256(p.read_bytes()).hexdigest()}" for p in (tmp_path / "reversed").iterdir()}
+    arrays = {name: array[::-1] if name.startswith("t10k") else array for name, array in embedded().items()}
+    sums = write_dataset(tmp_path / "reversed", arrays)
     source = {"mirrors": [NOWHERE], "mirror_variable": "REVERSED_MIRROR", "files": sums}
     # Nothing of the writers is asked for: these cannot be had.
     source["writers"] = values["datasets"]["mnist"]["source"]["writers"] | {"mirrors": [NOWHERE]}
@@ -105,6 +102,13 @@ def test_what_cannot_be_scored_gets_one_line(here, monkeypatch, name, line):
     with pytest.raises(UserError, match=line) as raised:
         called(monkeypatch, name)
     assert "\n" not in str(raised.value)
+
+
+def test_a_table_of_data_sets_that_is_none_gets_one_line(here, monkeypatch):
+    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    Path("params.yaml").write_text(yaml.safe_dump(values | {"datasets": 3}))
+    with pytest.raises(UserError, match="^params.yaml: datasets is 3, must be a table with an entry per data set$"):
+        called(monkeypatch, "reversed")
 
 
 @pytest.mark.parametrize("missing", [transfer.MODEL, transfer.TRAINED_ON])

@@ -52,9 +52,10 @@ def mistakes(values: dict) -> list[str]:
         if name not in {*STAGES, "datasets"}
     ]
     problems += _refused(values, "", STAGES)
-    datasets = values.get("datasets")
-    if not isinstance(datasets, dict):
-        return [*problems, f"params.yaml: datasets is {datasets!r}, must be a table with an entry per data set"]
+    try:
+        datasets = parameters.datasets(values)
+    except UserError as error:
+        return [*problems, str(error)]
     for name, entry in datasets.items():
         if not isinstance(entry, dict):
             problems.append(f"params.yaml: datasets.{name} is {entry!r}, must have the parts {', '.join(DATASET)}")

@@ -21,6 +21,7 @@ from review import results
 from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.common.files import write_json
+from stages.train.params import Train
 
 NOISE = Path("metrics/noise.json")
 COMPARISON = Path("comparison/params.yaml")
@@ -36,11 +37,12 @@ def main() -> None:
         raise UserError(f"--seeds is {count}, must be at least 2")
     if not Path("data/prepared/dataset.json").exists():
         raise UserError("data/prepared is missing: make it with `dvc repro preprocess`")
+    parameters.read("train", Train)  # as the file has it, it must be sound: dvc.lock has the values so
     block, output = parameters.load()["train"], NOISE
     if chosen.model:
         block, output = compared(chosen.model), Path("comparison/noise") / f"{chosen.model}.json"
-    test_data, code = checksum("preprocess", results.TEST_DATA), checksum("train", results.TRAINING_CODE)
-    measured = {"test_data": test_data, "recipe": results.recipe(block, code)}
+    recipe = results.recipe(block, *(checksum("train", path) for path in results.TRAINED_ON))
+    measured = {"test_data": checksum("preprocess", results.TEST_DATA), "recipe": recipe}
     seeds = seeds_apart(block, count)
     scores = [scored(block | {"seed": seed}) for seed in seeds]
     write_json(output, noise(seeds, [each["accuracy"] for each in scores]) | measured)
@@ -63,6 +65,7 @@ def compared(model: str) -> dict:
     blocks = parameters.load(COMPARISON)["models"]
     if model not in blocks:
         raise UserError(f"--model is {model}, must be one of {COMPARISON}: {', '.join(blocks)}")
+    parameters.read(f"models.{model}", Train, COMPARISON)
     return blocks[model]
 
 

@@ -18,7 +18,7 @@ import yaml
 
 from stages.common import parameters
 from stages.common.entry import UserError, run
-from stages.download.params import About, Source
+from stages.download.params import About, Download, Source
 from stages.evaluate import scores
 from stages.evaluate.model import Model
 
@@ -49,7 +49,7 @@ def same_classes(values: dict[str, Any], name: str) -> list[str]:
     for path in (MODEL, TRAINED_ON):
         if not path.exists():
             raise UserError(f"{path} is missing: `dvc repro` first, so that there is a model and its classes are known")
-    known = values.get("datasets") or {}
+    known = parameters.datasets(values)
     if name not in known:
         raise UserError(f"{name!r} is no data set of params.yaml: it has {', '.join(known)}")
     dataset = json.loads(TRAINED_ON.read_text(encoding="utf-8"))
@@ -75,7 +75,7 @@ def prepared(values: dict[str, Any], name: str, folder: Path) -> tuple[np.ndarra
     variable = source.get("mirror_variable")
     if variable in environment:
         environment[variable] = absolute(environment[variable])
-    own = values | {"download": values["download"] | {"dataset": name}}
+    own = values | {"download": parameters.read("download", Download).model_dump() | {"dataset": name}}
     own |= {"datasets": {name: values["datasets"][name] | {"source": source}}}
     (folder / "params.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     for stage in BEFORE:

@@ -52,6 +52,14 @@ def load(path: Path = FILE) -> dict[str, Any]:
     return values
 
 
+def datasets(values: dict[str, Any]) -> dict[str, Any]:
+    """The table of data sets in the `values` of params.yaml. Raises `UserError` where it is none."""
+    table = values.get("datasets")
+    if not isinstance(table, dict):
+        raise UserError(f"{FILE}: datasets is {table!r}, must be a table with an entry per data set")
+    return table
+
+
 def check(block: str, values: Any, schema: type[B], path: Path = FILE) -> B:
     """`values` as a `schema`; raises `UserError` naming each bad key as `path: block.key is …`."""
     try:

@@ -47,9 +47,7 @@ def probe() -> None:
 
 def read_parameters() -> tuple[Download, About, Source]:
     settings = parameters.read("download", Download)
-    known = parameters.load().get("datasets")
-    if not isinstance(known, dict):
-        raise UserError(f"params.yaml: datasets is {known!r}, must be a table with an entry per data set")
+    known = parameters.datasets(parameters.load())
     if settings.dataset not in known:
         raise UserError(f"params.yaml: download.dataset is {settings.dataset!r}, must be one of {', '.join(known)}")
     entry = f"datasets.{settings.dataset}"

@@ -33,7 +33,7 @@ class About(Block):
     licence: str
     citation: str
     homepage: str
-    disputed: list[int] = Field(default_factory=list)
+    disputed: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
 
 
 class Writers(Block):

@@ -18,6 +18,7 @@ from stages.evaluate.model import Model
 from stages.evaluate.params import Evaluate
 
 PREPARED = Path("data/prepared")
+HEADLINE = ("accuracy", "accuracy_low", "accuracy_high", "loss", "mistakes", "images")
 LISTED = 1000  # suspect labels of the test and of the training images each, at most
 
 
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         numbers["suspect_labels_training"] = len(training)
 
     write_json(options.numbers, numbers)
+    if options.headline:
+        write_json(options.headline, {key: numbers[key] for key in HEADLINE})
     write_table(options.tables / "mistakes.csv", scores.mistakes(probabilities, labels))
     write_table(options.tables / "classes.csv", scores.per_class(predicted, labels, names))
     write_table(options.tables / "roc.csv", scores.roc(probabilities, labels, names))
@@ -98,6 +101,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = argparse.ArgumentParser(prog="python -m stages.evaluate", description=__doc__)
     options.add_argument("--model", type=Path, default=Path("models/model.tflite"), help="the model to score")
     options.add_argument("--numbers", type=Path, default=Path("metrics/evaluate.json"), help="the file for its numbers")
+    options.add_argument("--headline", type=Path, help="a file for the few numbers that a table of models has room for")
     options.add_argument("--tables", type=Path, default=Path("metrics"), help="the folder for tables and curves")
     options.add_argument("--predictions", type=Path, default=Path("data/predictions"), help="the folder for answers")
     options.add_argument(

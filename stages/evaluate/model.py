@@ -13,12 +13,18 @@ THREADS = 2  # fixed, since the order of float additions may follow it
 
 
 class Model:
-    """The `.tflite` at `path`. LiteRT keeps its memory from call to call, as long as the batches are of one size."""
+    """The `.tflite` at `path`. LiteRT keeps its memory from call to call, as long as the batches are of one size.
+
+    Raises `UserError` where the file holds no model.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with silence():  # LiteRT announces the delegate it makes
-            self.interpreter = Interpreter(model_path=str(path), num_threads=THREADS)
+            try:
+                self.interpreter = Interpreter(model_path=str(path), num_threads=THREADS)
+            except ValueError as error:
+                raise UserError(f"{path}: not a LiteRT model ({error}): train again") from None
         self.entry = self.interpreter.get_input_details()[0]["index"]
         self.output = self.interpreter.get_output_details()[0]["index"]
         self.size = 0  # images that there is memory for

@@ -12,6 +12,8 @@ from sklearn.metrics import (
     roc_curve,
 )
 
+from stages.common.entry import UserError
+
 DIGITS = 5  # decimals of a fraction: one image in 10,000 shows in the fourth
 ROC_POINTS = 200  # of a curve at most: as many as its picture can show
 RESAMPLES = 10_000  # of the writers: another seed then moves an end by 1 or 2 % of the interval's width
@@ -106,7 +108,12 @@ def writer_interval(writers: np.ndarray, predicted: np.ndarray, labels: np.ndarr
 
 
 def accuracy_without(indices: list[int], predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Accuracy on the images other than those at `indices`, such as those whose label is disputed."""
+    """Accuracy on the images other than those at `indices`, such as those whose label is disputed.
+
+    Raises `UserError` where there is no such image.
+    """
+    if strangers := [index for index in indices if index >= len(labels)]:
+        raise UserError(f"about.disputed of the data set names image {strangers[0]}: it has {len(labels)} test images")
     return round(float(np.delete(predicted == labels, indices).mean()), DIGITS)
 
 

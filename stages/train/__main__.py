@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     strategy = environment.fix(p.seed, p.threads)
     precision = environment.choose_precision(p.precision)
     build = partial(getattr(models, p.model), classes, **p.model_options)
-    print(f"train: {p.model}, {build().count_params():,} parameters, {precision}, {p.threads} threads")
+    model = fitting.checked(build, p, f"{options.params}: {options.block}")
+    print(f"train: {p.model}, {model.count_params():,} parameters, {precision}, {p.threads} threads")
     train, validation = read("train"), read("validation")
     with strategy.scope():
         cross_validation, out_of_fold = fitting.cross_validate(build, train, validation, p, precision)

@@ -16,6 +16,8 @@ class Dropout(keras.layers.Dropout):
     def __init__(self, rate: float) -> None:
         super().__init__(rate)
         self.threshold = round(rate * LEVELS)
+        if self.threshold >= LEVELS:
+            raise ValueError(f"a dropout of {rate} drops everything")
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training or not self.threshold:

@@ -13,6 +13,9 @@ with silence():  # TensorFlow's start-up chatter is printed before it heeds that
     import tensorflow as tf
 
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}  # without them bfloat16 is emulated, slower than float32
+RECORDED_FLAGS = BFLOAT16_FLAGS | {"avx2", "avx512f"}  # TensorFlow's kernels, and so the bits, differ with these
+
+DEPTHWISE = tuple(getattr(keras.layers, f"{kind}Conv{n}D") for kind in ("Depthwise", "Separable") for n in (1, 2))
 
 
 def fix(seed: int, threads: int) -> tf.distribute.Strategy:
@@ -35,6 +38,16 @@ def is_helper(strategy: tf.distribute.Strategy) -> bool:
     return strategy.cluster_resolver is not None and strategy.cluster_resolver.task_id > 0
 
 
+def is_repeatable(model: keras.Model, threads: int) -> bool:
+    """Whether training it twice gives the same bits: TensorFlow's depthwise convolutions add up the gradients of
+    their filters in the order in which threads end, whatever `enable_op_determinism` promises."""
+    inside = [layer for layer in model.layers if hasattr(layer, "layers")]
+    return threads == 1 or not (
+        any(isinstance(layer, DEPTHWISE) for layer in model.layers)
+        or any(not is_repeatable(layer, threads) for layer in inside)
+    )
+
+
 def choose_precision(asked: str) -> str:
     """`float32` or `bfloat16`: what was asked for, or for `auto` the one that is fast on this processor."""
     if asked != "auto":
@@ -50,8 +63,8 @@ def processor_flags() -> set[str]:
 
 
 def processor() -> str:
-    """The machine's architecture and the bfloat16 features it has, such as `x86_64, amx_bf16 avx512_bf16`."""
-    return ", ".join(filter(None, [platform.machine(), " ".join(sorted(BFLOAT16_FLAGS & processor_flags()))]))
+    """The machine's architecture and what its processor computes with, such as `x86_64, avx2 avx512_bf16 avx512f`."""
+    return ", ".join(filter(None, [platform.machine(), " ".join(sorted(RECORDED_FLAGS & processor_flags()))]))
 
 
 def versions() -> dict[str, str]:

@@ -8,12 +8,32 @@ import pandas as pd
 import tensorflow as tf
 from sklearn.metrics import log_loss
 
-from stages.train import training, transfer
+from stages.common.entry import UserError
+from stages.train import environment, training, transfer
 from stages.train.folds import held_out
 from stages.train.params import Train
 
 Build = Callable[[], keras.Model]
 Part = dict[str, np.ndarray]  # `images` (N, 28, 28) and `labels` (N,), uint8; `writers` (N,) where known
+
+
+def checked(build: Build, p: Train, where: str) -> keras.Model:
+    """The network untrained. Raises `UserError` that begins with `where`, the block of `p`, if it does not take its
+    options or if training it twice would give other numbers.
+    """
+    try:
+        model = build()
+    except (TypeError, ValueError) as error:
+        if not p.model_options:  # then it is no wrong option, but a fault of the function
+            raise
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{where}.model_options is {p.model_options}, not for {p.model}: {reason}") from None
+    if not environment.is_repeatable(model, p.threads):
+        raise UserError(
+            f"{where}.threads is {p.threads}, must be 1 for {p.model}: with more, its depthwise convolutions give "
+            "other numbers each time"
+        )
+    return model
 
 
 def fit(build: Build, train: Part, validation: Part, p: Train, precision: str) -> tuple[keras.Model, list[dict]]:

@@ -97,7 +97,7 @@ class Train(Block):
     folds: int = Field(ge=0, le=100)
     precision: Literal["auto", "float32", "bfloat16"]
     threads: int = Field(gt=0, le=256)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=1_000_000_000)
 
     @model_validator(mode="after")
     def fits_together(self) -> "Train":
@@ -107,6 +107,8 @@ class Train(Block):
             raise ValueError(f"model_options.{min(unknown)} is no option of {self.model}, must be one of: {options}")
         if self.folds == 1:
             raise ValueError("folds is 1, must be 0 (no cross-validation) or at least 2")
+        if self.folds and self.ensemble > 1:
+            raise ValueError(f"folds is {self.folds}, must be 0 beside an ensemble: a fold is judged by one model")
         if self.augmentation and self.augmentation.clean_epochs > self.epochs:
             raise ValueError("augmentation.clean_epochs is more than epochs, must be at most that")
         return self

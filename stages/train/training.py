@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stages.common.entry import UserError
 from stages.train import optimizers
 from stages.train.augmentation import augment
 from stages.train.params import Train
@@ -31,7 +32,7 @@ def train(
     `learning_rate` (of the last step). The model must have been built in the scope of the current
     `tf.distribute` strategy: each replica takes its share of every batch, so one process and
     several follow the same course. A last batch that is not whole is left out; every epoch has its
-    own order, so no image is left out for good.
+    own order, so no image is left out for good. Raises `UserError` where the loss is no number any more.
     """
     batch = min(p.batch_size, len(images))
     optimizer = make_optimizer(p, steps=len(images) // batch)
@@ -50,6 +51,8 @@ def train(
                 (row["validation_accuracy"] for row in history), default=-1
             ):
                 best = model.get_weights()
+        if not np.isfinite([loss, validation_loss]).all():
+            raise UserError(f"the training diverged in epoch {number + 1}: a smaller train.learning_rate may help")
         history.append(
             {
                 "epoch": number + 1,

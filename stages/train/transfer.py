@@ -29,16 +29,29 @@ def start_from(model: "keras.Model", start: InitFrom) -> None:
     the first `start.frozen_layers` layers that have weights.
 
     A layer of another shape, such as the last where the number of classes differs, keeps its random
-    weights. Raises `UserError` where no layer at all fits.
+    weights. Raises `UserError` where no layer at all fits, or not all of those to be frozen, or none
+    would be left to train, or the file holds no model.
     """
     import keras  # takes seconds, and `check` must answer before that
 
-    layers, sources = weighted(model), weighted(keras.models.load_model(start.path))
+    try:
+        saved = keras.models.load_model(start.path)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"params.yaml: train.init_from.path is {start.path!r}, not a Keras model ({reason})") from None
+    layers, sources = weighted(model), weighted(saved)
     fitting = [(layer, source) for layer, source in zip(layers, sources) if shapes(layer) == shapes(source)]
     if not fitting:
         raise UserError(f"params.yaml: train.init_from.path is {start.path!r}, none of whose layers fits train.model")
     for layer, source in fitting:
         layer.set_weights(source.get_weights())
+    known = {id(layer) for layer, _ in fitting}
+    fixed = next((number for number, layer in enumerate(layers[:-1]) if id(layer) not in known), len(layers) - 1)
+    if start.frozen_layers > fixed:
+        raise UserError(
+            f"params.yaml: train.init_from.frozen_layers is {start.frozen_layers}, must be at most {fixed}: so many of "
+            f"the {len(layers)} layers of train.model that have weights begin as in {start.path} and leave one to train"
+        )
     for layer in layers[: start.frozen_layers]:
         layer.trainable = False
 
