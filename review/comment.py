@@ -28,7 +28,7 @@ BOT = "github-actions[bot]"  # the author, at GitHub, of what the token of a wor
 LIMIT = 65_536  # characters of a comment, at GitHub
 TOO_LONG = f"the page is too long for a comment, which has at most {LIMIT:,} characters: it is not posted"
 AT_SIGN = re.compile("@|&(?:#0*64|#[xX]0*40|commat);?")  # the character and its names in HTML
-BROKEN = ("failure", "timed_out")  # conclusions of a run after which an earlier comment would be wrong
+ENDED = ("success", "failure", "timed_out")  # conclusions of a run after which an earlier comment would be wrong
 PAUSES = (1, 4)  # seconds before the second and the third attempt
 PER_PAGE = 100
 
@@ -47,19 +47,24 @@ def main(arguments: Sequence[str]) -> None:
     api = os.environ.get("GITHUB_API_URL", "https://api.github.com")
     call = partial(request, f"{api}/repos/{setting('GITHUB_REPOSITORY')}", setting("GITHUB_TOKEN"))
     workflow_run = event(Path(setting("GITHUB_EVENT_PATH")))
-    page = read(path)
-    if page is None and workflow_run.get("conclusion") not in BROKEN:
-        print(f"{path} is not there and the run did not fail, so nothing is posted")
+    conclusion, problem = workflow_run.get("conclusion"), None
+    if not os.path.lexists(path) and conclusion not in ENDED:
+        print(f"{path} is not there and the run is {conclusion}, so nothing is posted")
         return
-    text = no_page(workflow_run) if page is None else body(page, workflow_run)
+    try:
+        text = body(read(path), workflow_run) if os.path.lexists(path) else no_page(workflow_run)
+    except UserError as error:  # an earlier comment must not stand as if it were about this commit
+        text, problem = no_page(workflow_run), error
     for pause in (*PAUSES, None):
         try:
             print(post(call, workflow_run, text))
-            return
+            break
         except Unavailable:
             if pause is None:
                 raise
             time.sleep(pause)
+    if problem:
+        raise problem
 
 
 def setting(name: str) -> str:
@@ -76,12 +81,10 @@ def event(path: Path) -> Mapping[str, Any]:
     return workflow_run
 
 
-def read(path: Path) -> str | None:
-    """The page; None where there is none. Raises `UserError` for a link, a giant or what is not UTF-8."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):  # a link could name a file with the token in it
+def read(path: Path) -> str:
+    """The page. Raises `UserError` for a link, a giant or what is not UTF-8."""
+    if path.is_symlink() or not path.is_file():  # a link could name a file with the token in it
         raise UserError(f"{path} is not a plain file: it is not read")
-    if not path.exists():
-        return None
     if path.stat().st_size > 4 * LIMIT:  # a character has at most 4 bytes
         raise UserError(TOO_LONG)
     try:
@@ -106,9 +109,15 @@ def mute(page: str) -> str:
 
 
 def no_page(workflow_run: Mapping[str, Any]) -> str:
-    """The comment on a run that failed before its review, all of it GitHub's words and ours."""
+    """The comment on a run whose page is not there or not fit to post, all of it GitHub's words and ours."""
     commit, address = workflow_run["head_sha"][:7], workflow_run["html_url"]
-    return f"❌ **Fail**: the run of {commit} ended before its review: [the run]({address}) says why.\n\n{MARKER}"
+    if workflow_run["conclusion"] == "success":
+        verdict = (
+            f"✅ **Pass**: the run of {commit} passed, but left no page that could be posted: [the run]({address})."
+        )
+    else:
+        verdict = f"❌ **Fail**: the run of {commit} left no page that could be posted: [the run]({address}) says why."
+    return f"{verdict}\n\n{MARKER}"
 
 
 def post(call: Call, workflow_run: Mapping[str, Any], text: str) -> str:

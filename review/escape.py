@@ -8,6 +8,7 @@ from string import punctuation
 
 LONGEST = 300  # letters of a piece of text
 MARKUP = set(punctuation) - set(" ,.;:()/%+=?'-")  # what means something to Markdown in the midst of a line
+LINKED = re.compile("GH-|://", re.IGNORECASE)
 BEGINNING = re.compile(r"\d+[.)]|[^\w&]")  # what means something at its start
 
 
@@ -25,11 +26,12 @@ def visible(text: str) -> str:
 def plain(text: str) -> str:
     """`text` within a line of Markdown, so that it reads as it is written.
 
-    A zero-width space after `@` and `#` keeps GitHub, which looks for names and numbers once the Markdown is
-    gone, from mentioning people and issues.
+    A zero-width space after `@`, `#`, `GH-` and `://` keeps GitHub, which looks for names, numbers and addresses once
+    the Markdown is gone, from mentioning people and issues.
     """
     mute = {"@": "\u200b", "#": "\u200b"}
-    return "".join(_entity(letter) + mute.get(letter, "") if letter in MARKUP else letter for letter in clean(text))
+    text = LINKED.sub("\\g<0>\u200b", clean(text))
+    return "".join(_entity(letter) + mute.get(letter, "") if letter in MARKUP else letter for letter in text)
 
 
 def line(text: str) -> str:

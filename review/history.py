@@ -119,6 +119,8 @@ def point(change: Change, numbers: bytes | None, lock: bytes | None) -> Point:
         return Point(change, None, f"unreadable: {error}", test_data)
     if missing := [key for key in results.NEEDED if not results.is_number(values.get(key))]:
         return Point(change, None, f"unreadable: {change.path} has no number for {', '.join(missing)}", test_data)
+    if values["images"] < 1:
+        return Point(change, None, f"unreadable: {change.path} has scored no images", test_data)
     if sums and sums.get(change.path) != hashlib.md5(numbers, usedforsecurity=False).hexdigest():
         return Point(change, None, f"unreadable: {change.path} is not what {results.LOCK} records", test_data)
     return Point(change, values, "", test_data)

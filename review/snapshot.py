@@ -5,6 +5,7 @@ import hashlib
 import io
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -56,10 +57,11 @@ def take(name: str, read: Read, gated: Collection[str]) -> Snapshot:
             problems[path] = str(error)
             return otherwise
 
+    known = parsed(PIPELINE, stage_names, None)
     declared = parsed(PIPELINE, metric_files, ())
     parameters, classes = parsed(PARAMETERS, flat_parameters, ({}, ()))
-    stages = parsed(LOCK, lock_entries, {})
-    written = {path: md5 for entry in stages.values() for path, md5 in checksums(entry, "outs").items()}
+    stages = parsed(LOCK, partial(lock_entries, known), {})
+    written = outputs(stages) | outputs(living(stages, known))
 
     def recorded_numbers(where: str, text: bytes) -> dict[str, Number]:
         path = where.removesuffix(f" in {name}")
@@ -84,6 +86,14 @@ def inside(read: Read, path: str) -> bytes | None:
     """`read`, but within the project only: paths may come from the files under review."""
     outside = PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
     return None if outside or not path.isprintable() else read(path)
+
+
+def stage_names(where: str, text: bytes) -> frozenset[str]:
+    """The stages of a dvc.yaml. Raises `UserError`."""
+    try:
+        return frozenset(map(str, yaml.safe_load(text)["stages"]))
+    except UNREADABLE as error:
+        raise UserError(f"{where}: not a pipeline that can be read{_line(error)}") from None
 
 
 def metric_files(where: str, text: bytes) -> tuple[str, ...]:
@@ -113,22 +123,32 @@ def flat_parameters(where: str, text: bytes) -> tuple[dict[str, str], tuple[str,
         return flat, ()
 
 
-def lock_entries(where: str, text: bytes) -> dict[str, dict[str, Any]]:
+def lock_entries(known: Collection[str] | None, where: str, text: bytes) -> dict[str, dict[str, Any]]:
     """The entries of a dvc.lock by stage.
 
-    Raises `UserError` where it cannot be read, or where a stage read something else than another one
-    wrote: a run that was broken off leaves that, beside the numbers of the run before.
+    Raises `UserError` where it cannot be read, or where one of the stages `known` read something else than another
+    one wrote: a run that was broken off leaves that, beside the numbers of the run before.
     """
     try:
         stages = {str(name): dict(entry) for name, entry in yaml.safe_load(text)["stages"].items()}
-        read = {name: checksums(entry, "deps") for name, entry in stages.items()}
-        written = {path: md5 for entry in stages.values() for path, md5 in checksums(entry, "outs").items()}
+        read = {name: checksums(entry, "deps") for name, entry in living(stages, known).items()}
+        written = outputs(stages) | outputs(living(stages, known))
     except UNREADABLE as error:
         raise UserError(f"{where}: no lock that can be read{_line(error)}: run `dvc repro` there") from None
     for stage, sums in read.items():
         if stale := [path for path, md5 in sums.items() if written.get(path, md5) != md5]:
             raise UserError(f"{where}: {stage} did not read the {stale[0]} that was written: run `dvc repro` there")
     return stages
+
+
+def living(stages: Mapping[str, T], known: Collection[str] | None) -> dict[str, T]:
+    """Those of the entries that belong to stages `known`, all where that is None: DVC keeps the others of the past."""
+    return {name: entry for name, entry in stages.items() if known is None or name.partition("@")[0] in known}
+
+
+def outputs(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Path: checksum of all that the entries of a dvc.lock say was written."""
+    return {path: md5 for entry in stages.values() for path, md5 in checksums(entry, "outs").items()}
 
 
 def checksums(entry: Mapping[str, Any], side: str) -> dict[str, str]:
@@ -151,8 +171,7 @@ def parameter_differences(snapshot: Snapshot) -> dict[str, list[str]]:
         pipeline, now, lock = (parse_yaml(text, f"{path} in {snapshot.name}") for path, text in texts.items())
         recorded = {
             stage: (entry.get("params") or {}).get(PARAMETERS) or {}
-            for stage, entry in lock["stages"].items()
-            if stage.partition("@")[0] in pipeline["stages"]  # DVC keeps the entries of stages that are gone
+            for stage, entry in living(lock["stages"], pipeline["stages"]).items()
         }
         found = {
             stage: [each for key, value in values.items() for each in unlike(key, value, _at(now, key))]

@@ -52,6 +52,16 @@ def refused(ended, github):
     return ended.stderr
 
 
+def not_posted(ended, github):
+    """The one line of an error; the one comment says that there is no page, and holds nothing of it."""
+    assert ended.returncode == 1
+    [body] = [each["body"] for each in github.comments if comment.is_ours(each)]
+    assert "left no page that could be posted" in body and "Written by" not in body
+    assert ended.stderr.startswith("comment: ")
+    assert ended.stderr.count("\n") == 1
+    return ended.stderr
+
+
 def test_the_first_page_becomes_a_comment_that_says_whose_words_it_holds(job, github):
     ended = job()
     assert ended.stdout == "the comment on pull request 7 is written\n"
@@ -135,13 +145,23 @@ def test_a_run_that_failed_before_its_review_takes_back_the_verdict_of_the_one_b
     ended = job(page=None)
     assert ended.stdout == "the comment on pull request 7 is brought up to date\n"
     run = "[the run](https://github.example/ada/digits/actions/runs/1)"
-    told = f"❌ **Fail**: the run of 0123456 ended before its review: {run} says why."
+    told = f"❌ **Fail**: the run of 0123456 left no page that could be posted: {run} says why."
     assert posted(ended, github) == f"{told}\n\n{comment.MARKER}"
 
 
 def test_a_first_run_that_failed_before_its_review_says_so(job, github):
     job.event["conclusion"] = "failure"
-    assert posted(job(page=None), github).startswith("❌ **Fail**: the run of 0123456 ended before its review")
+    assert posted(job(page=None), github).startswith(
+        "❌ **Fail**: the run of 0123456 left no page that could be posted"
+    )
+
+
+def test_a_run_that_passed_and_whose_page_is_lost_leaves_no_verdict_of_another_commit(job, github):
+    job("❌ **Fail** an earlier commit\n" + PAGE)
+    job.file.unlink()
+    body = posted(job(page=None), github)
+    assert body.startswith("✅ **Pass**: the run of 0123456 passed, but left no page that could be posted: [the run](")
+    assert "earlier" not in body
 
 
 def test_a_page_of_a_run_that_failed_is_posted(job, github):
@@ -149,18 +169,18 @@ def test_a_page_of_a_run_that_failed_is_posted(job, github):
     assert "3 images fixed" in posted(job(), github)
 
 
-@pytest.mark.parametrize("conclusion", ["success", "action_required", "neutral", None])
+@pytest.mark.parametrize("conclusion", ["action_required", "neutral", None])
 def test_no_page_of_any_other_run_is_told_and_is_no_failure(job, github, conclusion):
     job.event["conclusion"] = conclusion
     ended = job(page=None)
     assert ended.returncode == 0
-    assert "is not there and the run did not fail, so nothing is posted" in ended.stdout
+    assert f"is not there and the run is {conclusion}, so nothing is posted" in ended.stdout
     assert github.requests == []
 
 
 @pytest.mark.parametrize("page", ["x" * 65_536, b"\xff" * 300_000, "@" * 40_000])
 def test_a_page_longer_than_a_comment_is_refused(job, github, page):
-    assert "too long for a comment, which has at most 65,536 characters" in refused(job(page), github)
+    assert "too long for a comment, which has at most 65,536 characters" in not_posted(job(page), github)
 
 
 def test_a_page_as_long_as_a_comment_may_be_is_posted(job, github):
@@ -169,13 +189,19 @@ def test_a_page_as_long_as_a_comment_may_be_is_posted(job, github):
 
 
 def test_a_page_that_is_not_utf_8_is_refused(job, github):
-    assert "is not UTF-8 at byte 3" in refused(job(b"caf\xe9!"), github)
+    job(PAGE)
+    assert "is not UTF-8 at byte 3" in not_posted(job(b"caf\xe9!"), github)
 
 
 def test_a_link_is_not_followed(job, github, tmp_path):
     (tmp_path / "secret").write_text("the token")
     job.file.symlink_to(tmp_path / "secret")
-    assert "is not a plain file" in refused(job(page=None), github)
+    assert "is not a plain file" in not_posted(job(page=None), github)
+
+
+def test_nor_is_one_that_leads_nowhere(job, github, tmp_path):
+    job.file.symlink_to(tmp_path / "nothing")
+    assert "is not a plain file" in not_posted(job(page=None), github)
 
 
 @pytest.mark.parametrize(

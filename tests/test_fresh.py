@@ -147,6 +147,12 @@ def test_a_missing_metrics_file_is_stale(cloned):
     assert "train is stale: metrics/train.json is missing" in stale(cloned)
 
 
+def test_a_dependency_outside_the_repository_is_stale_too(cloned):
+    (cloned.folder.parent / "outside.txt").write_text("1")
+    cloned.change(lambda values: values["stages"]["report"]["deps"].append("../outside.txt"), "dvc.yaml")
+    assert stale(cloned) == ["report is stale: ../outside.txt is not in the lock"]
+
+
 def test_a_changed_command_and_a_new_dependency_are_stale(cloned):
     replaced(cloned, "dvc.yaml", "cmd: python -m stages.report", "cmd: python -B -m stages.report")
     replaced(cloned, "dvc.yaml", "      - stages/preprocess\n", "      - stages/preprocess\n      - README.md\n")

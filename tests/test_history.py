@@ -145,6 +145,10 @@ def test_a_lock_that_does_not_say_what_was_scored_is_no_bridge(repository, capsy
         ("[]", "metrics/evaluate.json: not a JSON object"),
         ('{"accuracy": 0.9}', "has no number for accuracy_low, accuracy_high, mistakes, images"),
         ('{"accuracy": NaN}', "has no number for accuracy, accuracy_low"),
+        (
+            '{"accuracy": 0, "accuracy_low": 0, "accuracy_high": 1, "mistakes": 0, "images": 0}',
+            "metrics/evaluate.json has scored no images",
+        ),
         ("", "metrics/evaluate.json: not valid JSON"),
     ],
 )

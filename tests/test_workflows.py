@@ -233,8 +233,7 @@ def test_every_module_that_the_makefile_runs_is_there():
 
 @pytest.fixture
 def project(tmp_path, environment):
-    """A function that runs commands in a repository with this Makefile, one DVC stage and a review that says how it is
-    called."""
+    """A function that runs commands in a repository with this Makefile and a review that says how it is called."""
     if not shutil.which("make"):
         pytest.skip("needs make")
     for name in ("Makefile", "requirements.txt"):
@@ -242,7 +241,6 @@ def project(tmp_path, environment):
     for name, content in {
         ".venv/bin/.installed": "",
         "review/__main__.py": "import sys\nprint(sys.argv[1:])\nsys.exit('worse' in sys.argv)\n",
-        "dvc.yaml": "stages:\n  one:\n    cmd: echo ran >> $STAGE_SECONDS && echo 1 > out.txt\n    outs: [out.txt]\n",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content, encoding="utf-8")
@@ -298,33 +296,3 @@ def test_a_branch_or_a_reason_is_no_command(project, words):
 def test_a_base_or_a_reason_that_looks_like_an_option_is_none(project):
     ended = project("make", "rehearse", BASE="--help", OVERRIDE="--html=planted")
     assert ended.stdout == "['--override=--html=planted', '--', '--help']\n"
-
-
-def test_the_pipeline_takes_from_a_remote_what_it_has_and_makes_the_rest(project):
-    assert project("dvc", "init", "--quiet").returncode == 0
-    ended = project("make", "reproduce")
-    assert ended.returncode == 0, ended.stderr
-    assert project.record.read_text() == "ran\n"
-
-    project("dvc", "remote", "add", "--default", "shared", str(project.folder / "shared"))
-    assert project("dvc", "push").returncode == 0
-    shutil.rmtree(project.folder / ".dvc/cache")
-    (project.folder / "out.txt").unlink()
-    ended = project("make", "reproduce")
-    assert ended.returncode == 0, ended.stderr
-    assert not project.record.exists()
-    assert (project.folder / "out.txt").read_text() == "1\n"
-
-    project("dvc", "remote", "modify", "shared", "url", "s3://needs-a-package-that-is-not-installed")
-    shutil.rmtree(project.folder / ".dvc/cache")
-    (project.folder / "out.txt").unlink()
-    ended = project("make", "reproduce")
-    assert ended.returncode == 0, ended.stderr
-    assert "The remote cannot be read: going on without it" in ended.stderr
-    assert project.record.read_text() == "ran\n"
-
-
-def test_a_pipeline_that_stops_is_a_failure(project):
-    assert project("dvc", "init", "--quiet").returncode == 0
-    (project.folder / "dvc.yaml").write_text("stages:\n  one:\n    cmd: exit 3\n")
-    assert project("make", "reproduce").returncode != 0

@@ -5,6 +5,7 @@ is in Git is compared with dvc.lock, and what is not in Git (data, models) only 
 hash that a stage wrote must be the hash that the next stage read.
 """
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def parameter_differences(item: ParamsDependency) -> list[str]:
 
 
 def relative(path: str) -> str:
-    return Path(path).relative_to(Path.cwd()).as_posix()
+    return Path(os.path.relpath(path)).as_posix()
 
 
 if __name__ == "__main__":
