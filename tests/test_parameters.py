@@ -155,11 +155,10 @@ def test_blocks_cannot_be_changed_by_the_code_they_are_handed_to(values):
 
 
 def test_the_file_is_laid_out_as_dvc_writes_it_so_that_an_experiment_changes_one_line(tmp_path):
-    from dvc.utils.serialize import modify_yaml
+    from dvc.utils.hydra import apply_overrides  # what `dvc exp run -S` calls
 
     copy = tmp_path / "params.yaml"
     copy.write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    with modify_yaml(str(copy)) as values:
-        values["train"]["seed"] = 12345
+    apply_overrides(str(copy), ["train.seed=12345"])
     lines = [(ROOT / "params.yaml").read_text(encoding="utf-8").splitlines(), copy.read_text("utf-8").splitlines()]
     assert [after.split()[:2] for before, after in zip(*lines) if before != after] == [["seed:", "12345"]]
