@@ -60,8 +60,8 @@ check: $(BIN)/.installed ## check params.yaml: types, ranges, misspelt and unuse
 lint: $(BIN)/.installed-dev ## check style
 	@ruff check . && ruff format --check .
 
-fresh: $(BIN)/.installed ## is dvc.lock the lock of this code and these parameters? needs no data
-	@python -m tools.fresh
+fresh: $(BIN)/.installed ## is dvc.lock the lock of this code and these parameters? needs no data (ALL=1: the comparison, too)
+	@python -m tools.fresh $(if $(ALL),--all)
 
 identical: $(BIN)/.installed ## run the pipeline twice in different surroundings and compare every byte
 	@python -m tools.identical

@@ -31,6 +31,10 @@ def main(arguments: Sequence[str]) -> None:
 
     try:
         base = chosen.base or results.default_branch("origin/", "")
+        if base is None:  # HEAD would be compared with itself
+            raise UserError(
+                "no base is known, neither main nor another default branch: name it, `python -m review BASE`"
+            )
         verdict, about, sections = reviewed(base, chosen.head, seconds, override)
     except UserError as error:
         verdict, about, sections = Verdict((str(error),), override, ""), [], []
@@ -83,13 +87,13 @@ def reviewed(
 
     comparable, comparison, unlike, more = compared(before, after, files)
     judgements = gate.judge(judging, before.metrics, after.metrics, comparable, comparison) if judging else []
-    failures += [*wrong, *after.problems.values(), *stale(after, head), *unlike]
+    failures += [*wrong, *after.problems.values(), *stale(after, head), *unlike, *broken_numbers(judgements, before)]
     failures += [failure for one in judgements for failure in one.failures]
     verdict = Verdict(tuple(failures), override, page.holds(judgements, comparable))
 
     sections = [
         page.failures(verdict),
-        page.notes([*notes, *more, *stale_base(before), *new_numbers(judgements, before)]),
+        page.notes([*notes, *unseen(head), *more, *stale_base(before), *new_numbers(judgements, before)]),
         page.gate_change(*gates),
         page.gated_metrics(judgements, after),
         *(mistakes(comparison, before, after) if comparison else []),
@@ -113,7 +117,8 @@ def side(revision: str | None) -> tuple[str, Read]:
 def stale(after: Snapshot, head: str | None) -> list[str]:
     """Why the numbers are not those of this code and these parameters; asked only where all files can be read.
 
-    DVC tells it of the working tree. Of a commit, and where there is no DVC, only the parameters are compared.
+    DVC tells it of the working tree. Of a commit, and where there is no DVC, the stages' names and the parameters are
+    compared.
     """
     if after.problems:
         return []
@@ -123,11 +128,15 @@ def stale(after: Snapshot, head: str | None) -> list[str]:
 
             found = fresh.by_stage([LOCK])
         else:
-            found = snapshot.parameter_differences(after)
+            found = snapshot.stage_differences(after) | snapshot.parameter_differences(after)
     except UserError as error:
         return [str(error)]
     stages = told(found)
     return [f"{LOCK} is not the lock of this code and these parameters, run `dvc repro`: {stages}"] if stages else []
+
+
+def unseen(head: str | None) -> list[str]:
+    return [] if head is None else [f"The code of {head} was not held against its lock: `make fresh` there does that."]
 
 
 def stale_base(before: Snapshot) -> list[str]:
@@ -171,12 +180,24 @@ def compared(
         return True, None, [*failures, f"{error}; run `dvc repro` on the side that is wrong"], notes
 
 
+def broken_numbers(judgements: Sequence[Judgement], before: Snapshot) -> list[str]:
+    """A failure for each metric that the base has, but not as a number: to pass it over would loosen the gate."""
+    return [
+        f"{one.name} is {value!r} in the base, which is no number: mend it there first"
+        for one in judgements
+        if one.change == "new" and (value := snapshot.value(before, one.file, one.key)) is not snapshot.ABSENT
+    ]
+
+
 def new_numbers(judgements: Sequence[Judgement], before: Snapshot) -> list[str]:
     """A line on each metric that the base lacks although it has the file: with it, only the limit counts."""
     return [
         f"{one.name} has no number in the base, which has {one.file}: only its limit counts."
         for one in judgements
-        if one.change == "new" and one.file not in before.problems and before.has(one.file)
+        if one.change == "new"
+        and one.file not in before.problems
+        and before.has(one.file)
+        and snapshot.value(before, one.file, one.key) is snapshot.ABSENT
     ]
 
 

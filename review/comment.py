@@ -94,10 +94,15 @@ def read(path: Path) -> str:
 
 
 def body(page: str, workflow_run: Mapping[str, Any]) -> str:
-    """The comment: whose words these are, the page without a live mention, the marker."""
+    """The comment: whose words these are, the page without a live mention, the marker.
+
+    Before them stands what GitHub says of a run that did not pass, for the page may say otherwise: it knows nothing
+    of the other jobs, and the code that wrote it is the pull request's.
+    """
+    failed = "" if workflow_run["conclusion"] == "success" else "❌ **A job of this run did not pass.** "
     source = f"*Written by the code of {workflow_run['head_sha'][:7]} in [this run]({workflow_run['html_url']}).*"
     text = mute(page)
-    whole = "\n\n".join([source, text] if MARKER in text else [source, text, MARKER])
+    whole = "\n\n".join([failed + source, text] if MARKER in text else [failed + source, text, MARKER])
     if len(whole) > LIMIT:
         raise UserError(TOO_LONG)
     return whole

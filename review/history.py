@@ -54,7 +54,7 @@ class Point:
 def main(arguments: Sequence[str]) -> None:
     options = argparse.ArgumentParser(prog="python -m review.history", description=__doc__)
     options.add_argument("--branch", help="a branch, a tag or a commit; main unless given")
-    branch = options.parse_args(arguments).branch or results.default_branch("", "origin/")
+    branch = options.parse_args(arguments).branch or results.default_branch("", "origin/") or "HEAD"
 
     commit = results.resolve(branch)
     shallow = git("rev-parse", "--is-shallow-repository").strip() == b"true"
@@ -63,6 +63,7 @@ def main(arguments: Sequence[str]) -> None:
     if not points:
         raise UserError(f"no commit of {branch} has {results.NUMBERS}: `dvc repro` makes it, then commit it")
 
+    sys.stdout.reconfigure(errors="replace")  # a subject may have letters that this terminal has not
     print(table(points, shutil.get_terminal_size((120, 24)).columns))
     if shallow:
         print("This clone is shallow, so earlier commits are missing: `git fetch --unshallow` gets them.")
@@ -78,7 +79,7 @@ def changes_of_numbers(commit: str) -> list[Change]:
     """
     log = git(
         *("-c", "core.quotePath=false", "-c", "log.showRoot=true"),  # whatever the user has set
-        *("log", "--first-parent", "-m", "--follow", "-M", "--raw", "--no-abbrev"),
+        *("log", "--first-parent", "-m", "--follow", "-M", "--raw", "--no-abbrev", "--relative"),
         *("--no-show-signature", "--encoding=UTF-8", "--format=%H%x00%as%x00%s", commit, "--", results.NUMBERS),
     )
     changes, about = [], []

@@ -192,7 +192,7 @@ def stages(before: Snapshot, after: Snapshot, seconds: Mapping[str, float] | Non
     )
     sentence = (f"{len(ran)} of {len(after.stages)} stages ran, in {sum(ran.values()):.1f} s.",) if ran else ()
     if seconds is not None and not ran:
-        sentence = ("No stage ran.",)
+        sentence = ("No stage ran: what they wrote was there, from a run with the same inputs.",)
     return Section("Stages", 5, sentence, table)
 
 

@@ -116,10 +116,11 @@ def points(chart: Chart) -> tuple[list[int], list[list[float]]]:
 
 
 def bounds(lines: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """The ends of an axis that holds all of `lines`, with some room."""
+    """The ends of an axis that holds all of `lines`, with some room; within 0 to 1 where they are."""
     low, high = min(map(min, lines)), max(map(max, lines))
     room = 0.05 * (high - low) or 0.5
-    return low - room, high + room
+    within = low >= 0 and high <= 1
+    return (max(low - room, 0), min(high + room, 1)) if within else (low - room, high + room)
 
 
 def html(verdict: Verdict, about: Sequence[str], sections: Sequence[Section]) -> str:

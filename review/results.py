@@ -177,15 +177,16 @@ def named(revision: str, commit: str) -> str:
     return commit[:7] if commit.startswith(revision) else f"{revision} ({commit[:7]})"
 
 
-def default_branch(*places: str) -> str:
-    """The branch that others are merged into: origin/HEAD's where that is known, else main, else what is checked out.
+def default_branch(*places: str) -> str | None:
+    """The branch that others are merged into: origin/HEAD's where that is known, else main or master; None where
+    there is none of these.
 
     `places` are tried in their order: `origin/` for that of the remote, nothing for one's own.
     """
     head = _git("symbolic-ref", "--quiet", "refs/remotes/origin/HEAD").stdout.decode().strip()
-    names = [head.removeprefix("refs/remotes/origin/"), "main"]
+    names = [head.removeprefix("refs/remotes/origin/"), "main", "master"]
     found = (place + name for name in names if name for place in places)
-    return next((name for name in found if _git("rev-parse", "--verify", "--quiet", name).returncode == 0), "HEAD")
+    return next((name for name in found if _git("rev-parse", "--verify", "--quiet", name).returncode == 0), None)
 
 
 def merge_base(base: str, head: str) -> str:

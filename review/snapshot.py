@@ -182,6 +182,36 @@ def parameter_differences(snapshot: Snapshot) -> dict[str, list[str]]:
     return {stage: leaves for stage, leaves in found.items() if leaves}
 
 
+def stage_differences(snapshot: Snapshot) -> dict[str, list[str]]:
+    """The stages of dvc.yaml that dvc.lock lacks, and those gone from it whose numbers nothing writes any more.
+
+    What else DVC keeps of the past does no harm. Nothing where a file cannot be read.
+    """
+    if not snapshot.stages or PIPELINE in snapshot.problems:
+        return {}
+    known, held = stage_names(PIPELINE, snapshot.read(PIPELINE)), {name.partition("@")[0] for name in snapshot.stages}
+    alive = living(snapshot.stages, known)
+    orphans = snapshot.metrics.keys() - outputs(alive).keys()
+    gone = {
+        name: [
+            f"it is no longer in {PIPELINE} and wrote {path}"
+            for path in sorted(orphans & outputs({name: entry}).keys())
+        ]
+        for name, entry in snapshot.stages.items()
+        if name not in alive
+    }
+    return gone | {name: [f"it is not in {LOCK}"] for name in sorted(known - held)}
+
+
+def value(snapshot: Snapshot, path: str, key: str) -> Any:
+    """What the JSON file `path` has at the dotted `key`, a number or not; ABSENT where it has none or null."""
+    try:
+        found = dict(_leaves(results.json_object(path, inside(snapshot.read, path) or b""))).get(key)
+    except UserError:
+        return ABSENT
+    return ABSENT if found is None else found
+
+
 def unlike(key: str, locked: Any, now: Any) -> list[str]:
     """Each leaf below `key` that differs, as `train.epochs is 5, locked 14`."""
     if isinstance(locked, dict) and isinstance(now, dict):

@@ -166,7 +166,9 @@ def test_a_run_that_passed_and_whose_page_is_lost_leaves_no_verdict_of_another_c
 
 def test_a_page_of_a_run_that_failed_is_posted(job, github):
     job.event["conclusion"] = "failure"
-    assert "3 images fixed" in posted(job(), github)
+    body = posted(job(), github)
+    assert "3 images fixed" in body
+    assert body.startswith("❌ **A job of this run did not pass.** *Written by the code of 0123456 in [this run](")
 
 
 @pytest.mark.parametrize("conclusion", ["action_required", "neutral", None])

@@ -17,9 +17,9 @@ def cloned(settled, environment, tmp_path):
     return made
 
 
-def answer(clone):
+def answer(clone, options=("--all",)):
     """The exit code, and the lines that it prints; never a traceback."""
-    ended = clone.python("-m", "tools.fresh")
+    ended = clone.python("-m", "tools.fresh", *options)
     assert "Traceback" not in ended.stderr
     return ended.returncode, (ended.stdout + ended.stderr).splitlines()
 
@@ -108,6 +108,26 @@ def test_code_of_both_pipelines_names_the_stages_of_both(cloned):
         "comparison/dvc.yaml:evaluate@one is stale: stages/evaluate changed",
         "comparison/dvc.yaml:evaluate@two is stale: stages/evaluate changed",
     ]
+
+
+def test_a_stale_comparison_is_told_and_fails_only_where_it_is_asked_for(cloned):
+    append(cloned, "stages/evaluate/scores.py")
+    code, lines = answer(cloned, [])
+    assert (code, lines[1:]) == (
+        1,
+        [
+            "fresh: evaluate is stale: stages/evaluate changed",
+            "fresh: run `dvc repro dvc.yaml`, then commit the lock and the metrics",
+        ],
+    )
+    assert lines[0].startswith("fresh: stale stages of comparison/dvc.lock: 2. That is no failure")
+    cloned.well("git", "restore", ".")
+    append(cloned, "comparison/pictures.py")
+    code, [told, fits] = answer(cloned, [])
+    assert code == 0 and told.startswith("fresh: stale stages of comparison/dvc.lock: 1. ")
+    assert fits == "fresh: dvc.lock fits this code and these parameters (6 stages)"
+    (cloned.folder / "comparison/dvc.lock").unlink()
+    assert answer(cloned, []) == (0, [fits])
 
 
 def test_changed_parameters_are_stale_and_told_with_both_values(cloned):
@@ -255,7 +275,7 @@ def test_a_missing_lock_of_the_comparison_is_told(cloned):
 
 def test_without_a_comparison_only_the_pipeline_counts(cloned):
     shutil.rmtree(cloned.folder / "comparison")
-    assert answer(cloned) == (0, ["fresh: dvc.lock fit this code and these parameters (6 stages)"])
+    assert answer(cloned) == (0, ["fresh: dvc.lock fits this code and these parameters (6 stages)"])
 
 
 @pytest.mark.parametrize(

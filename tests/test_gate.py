@@ -154,7 +154,7 @@ def test_the_gate_of_this_repository_is_valid_and_lets_its_own_numbers_pass():
         ({"tolerence": 0.1}, "accuracy.tolerence is unknown"),
         ({"better": "up"}, "accuracy.better is 'up', must be 'higher' or 'lower'"),
         ({"tolerance": None}, "accuracy.tolerance is None, must be a valid number"),
-        ({"tolerance": "0.1"}, "accuracy.tolerance is '0.1', must be a valid number"),
+        ({"tolerance": "0.1"}, "accuracy.tolerance is '0.1', which YAML reads as text: write 0.1"),
         ({"tolerance": -0.1}, "accuracy.tolerance is -0.1, must be greater than or equal to 0"),
         ({"tolerance": math.inf}, "accuracy.tolerance is inf, must be a finite number"),
         ({"limit": math.nan}, "accuracy.limit is nan, must be a finite number"),
@@ -262,6 +262,16 @@ def test_a_metric_that_is_new_in_a_file_of_the_base_is_told(project):
     passed, page = project.review(base)
     assert passed and "| new |" in page
     assert "accuracy (train) has no number in the base, which has metrics/train.json: only its limit counts." in page
+
+
+def test_a_number_of_the_base_that_is_none_is_a_failure(project):
+    project.train(validation_accuracy=float("nan"))
+    project.lock()
+    base = project.commit("broken validation accuracy")
+    project.start()
+    passed, page = project.review(base)
+    assert not passed
+    assert "accuracy (train) is nan in the base, which is no number: mend it there first" in page
 
 
 # Whose gate judges

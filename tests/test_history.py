@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -100,6 +101,29 @@ def test_the_first_commit_counts_whatever_the_user_has_set(repository):
     repository.git("config", "log.showRoot", "false")
     repository.commits(40, 39)
     assert [each.numbers["mistakes"] for each in read()] == [40, 39]
+
+
+def test_a_project_in_a_folder_of_its_repository_has_its_history(repository, monkeypatch):
+    repository.score(40)
+    (repository.folder / "project").mkdir()
+    for name in ("metrics", results.LOCK):
+        (repository.folder / name).rename(repository.folder / "project" / name)
+    repository.commit("in a folder")
+    monkeypatch.chdir(repository.folder / "project")
+    [point] = read()
+    assert (point.problem, point.numbers["mistakes"]) == ("", 40)
+
+
+def test_a_subject_that_the_terminal_cannot_show_is_no_failure(repository, environment):
+    repository.score(40)
+    repository.commit("Größer → besser, " + "und noch viel mehr " * 9)
+    ended = subprocess.run(
+        [sys.executable, "-m", "review.history"],
+        env=environment | {"PYTHONIOENCODING": "latin-1", "COLUMNS": "90", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert "Größer ? besser".encode("latin-1") in ended.stdout
 
 
 def test_without_a_branch_it_is_the_default_branch(repository, capsys):

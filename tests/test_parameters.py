@@ -39,7 +39,45 @@ def test_the_parameters_of_the_repository_are_sound(values, monkeypatch, capsys)
             1,
             "params.yaml: train.learnig_rate is unknown: misspelt, or not a parameter of this block",
         ),
-        ("train.epochs", "3", "params.yaml: train.epochs is '3', must be a valid integer"),
+        ("train.epochs", "3", "params.yaml: train.epochs is '3', which YAML reads as text: write 3"),
+        ("train.epochs", "many", "params.yaml: train.epochs is 'many', must be a valid integer"),
+        (
+            "train.learning_rate",
+            yaml.safe_load("5e-3"),
+            "params.yaml: train.learning_rate is '5e-3', which YAML reads as text: write 0.005",
+        ),
+        ("train.learning_rate", "nan", "params.yaml: train.learning_rate is 'nan', must be a valid number"),
+        (
+            "train.optimizer",
+            "adam",
+            "params.yaml: train.optimizer is 'adam', must be keys and values, such as {key: value}",
+        ),
+        (
+            "train.early_stopping",
+            3,
+            "params.yaml: train.early_stopping is 3, must be keys and values, such as {key: value}",
+        ),
+        (
+            "train.model_options",
+            None,
+            "params.yaml: train.model_options is None, must be keys and values, such as {key: value}",
+        ),
+        (
+            "train.init_from",
+            {"path": "start.keras", "sha256": "abc", "frozen_layers": 0},
+            "params.yaml: train.init_from.sha256 is 'abc', must match the pattern ^[0-9a-f]{64}$",
+        ),
+        (
+            "download.dataset",
+            "minst",
+            "params.yaml: download.dataset is 'minst', must be one of mnist, digits, fashion_mnist, kmnist",
+        ),
+        (
+            "datasets.digits.about.classes",
+            ["a", "b", "a"],
+            "params.yaml: datasets.digits.about.classes is ['a', 'b', 'a'], must have each name once, "
+            "and has 'a' 2 times",
+        ),
         ("train.epochs", 2.5, "params.yaml: train.epochs is 2.5, must be a valid integer"),
         ("train.epochs", True, "params.yaml: train.epochs is True, must be a valid integer"),
         ("train.learning_rate", math.nan, "params.yaml: train.learning_rate is nan, must be a finite number"),
@@ -136,6 +174,22 @@ def test_a_stage_ends_with_one_line_before_it_reads_anything(tmp_path, values, e
         f"{stage}: params.yaml: {stage}.colour is unknown: misspelt, or not a parameter of this block\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_each_of_several_mistakes_begins_with_the_name_of_the_stage(tmp_path, values, environment):
+    values["train"] |= {"optimizer": {"name": "sgd", "weight_decay": 0.02}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    ended = subprocess.run(
+        [sys.executable, "-m", "stages.train"],
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.stderr.splitlines() == [
+        "train: params.yaml: train.optimizer.momentum is missing",
+        "train: params.yaml: train.optimizer.weight_decay is unknown: misspelt, or not a parameter of this block",
+    ]
 
 
 def test_a_parameter_that_no_stage_uses_is_found(tmp_path, monkeypatch):

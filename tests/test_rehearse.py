@@ -53,11 +53,11 @@ class Runner(Clone):
         return posted(ended, github)
 
     def stale(self):
-        """The stages of the pipeline whose lock does not fit; the comparison's never does in these projects."""
+        """The stages whose lock does not fit; the comparison's never does in these projects, and fails nothing."""
         ended = self.run("make", "fresh")
         found = re.findall(r"^fresh: (\S+) is stale", ended.stderr, re.MULTILINE)
         assert bool(found) == bool(ended.returncode), ended.stderr
-        return {stage for stage in found if not stage.startswith("comparison")}
+        return set(found)
 
     @property
     def page(self):
@@ -241,7 +241,7 @@ def test_a_lock_that_names_the_outputs_of_other_parameters_is_not_believed(pull_
     again.dvc("remote", "remove", "storage")
     shutil.copytree(job.folder / ".dvc/cache", again.folder / ".dvc/cache")
     assert "make: *** [Makefile" in again.steps()
-    assert ran(again.page) == set()
+    assert ran(again.page) == set() and "No stage ran: " in again.page
 
 
 def test_a_metric_that_vanishes_is_a_failure(pull_request, github):

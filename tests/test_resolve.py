@@ -204,4 +204,4 @@ def test_outside_a_repository_it_says_so(project, tmp_path):
         "-m", "tools.resolve", PYTHONPATH=str(project.folder), GIT_CEILING_DIRECTORIES=str(tmp_path)
     )
     assert ended.returncode == 1
-    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stderr == f"resolve: {tmp_path.name}/ is not in a Git repository: run it in a clone\n"

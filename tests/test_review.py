@@ -124,7 +124,7 @@ def test_stages_that_ran_and_stages_whose_lock_changed(project):
     unknown = section(project.review("main")[1], "Stages")
     assert "| Stage | Changed in dvc.lock |" in unknown and "ran" not in unknown
     none = section(project.review("main", "--seconds", "nowhere")[1], "Stages")
-    assert none.startswith("No stage ran.") and "| `train` | did not run | writes" in none
+    assert none.startswith("No stage ran: ") and "| `train` | did not run | writes" in none
 
 
 def test_a_command_parameters_and_stages_that_come_and_go(project):
@@ -219,8 +219,11 @@ def test_without_a_base_it_is_the_default_branch(project):
     assert base() == "origin/trunk"
     for name in ("origin/HEAD", "origin/trunk", "origin/main"):
         project.git("update-ref", "--no-deref", "-d", f"refs/remotes/{name}")
-    project.git("branch", "--move", "main", "trunk")
-    assert base() == "HEAD"
+    project.git("branch", "--move", "main", "master")
+    assert base() == "master"
+    project.git("branch", "--move", "master", "trunk")
+    passed, page = project.review()
+    assert not passed and "no base is known" in first(page) and "python -m review BASE" in first(page)
 
 
 @pytest.mark.parametrize("revisions", [("mian",), ("main", "hcange")])
@@ -301,8 +304,21 @@ def test_parameters_are_compared_as_dvc_writes_them(project):
 
 def test_the_lock_of_a_stage_that_is_gone_does_not_count(project):
     stale(project, changed)
-    project.write_yaml("dvc.yaml", PIPELINE | {"stages": {"evaluate": PIPELINE["stages"]["evaluate"]}})
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())
+    lock["stages"]["old"] = {"cmd": "old", "params": lock["stages"]["train"].pop("params")}
+    project.write_yaml("dvc.lock", lock)
     assert project.review("main")[0]
+
+
+def test_numbers_that_no_stage_writes_any_more_fail(project):
+    project.write_yaml("dvc.yaml", PIPELINE | {"stages": {"evaluate": PIPELINE["stages"]["evaluate"]}})
+    project.commit("no training")
+    passed, page = project.review("main", "HEAD")
+    assert not passed and "train: it is no longer in dvc.yaml and wrote metrics/train.json" in page
+    project.write_yaml("dvc.yaml", PIPELINE | {"stages": PIPELINE["stages"] | {"new": {"cmd": "new"}}})
+    project.commit("a stage that was not run")
+    passed, page = project.review("main", "HEAD")
+    assert not passed and "new: it is not in dvc.lock" in page
 
 
 def test_what_a_stage_that_is_gone_read_and_wrote_does_not_count(project):
@@ -694,6 +710,7 @@ def test_a_page_of_signs_is_short_enough_once_it_is_posted(sign, letters):
         for number in range(20)
     ]
     about = {"head_sha": "0" * 40, "html_url": f"https://github.example/{'o' * 39}/{'r' * 100}/actions/runs/{10**12}"}
+    about["conclusion"] = "failure"
     posted = comment.body(render.markdown(Verdict((), None, "fine"), ["about"], tables), about)
     assert 0 < len(posted.encode()) < comment.LIMIT
     assert "### s0" in posted

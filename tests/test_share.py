@@ -86,6 +86,24 @@ def test_outputs_that_are_nowhere_are_named(shared, environment, tmp_path):
     assert second.startswith("push: not in this cache, so not uploaded: comparison/models/one, comparison/models/two, ")
 
 
+def test_what_only_the_committed_lock_names_is_told(shared, environment, tmp_path):
+    origin, project = shared[0], tmp_path / "runner"
+    runner = cloned(origin, project, environment)
+    runner.dvc("remote", "add", "--default", "other", str(tmp_path / "other"))
+    runner.commit()
+    runner.change(other_parameters)
+    shutil.copytree(origin.folder / ".dvc/cache", project / ".dvc/cache")
+    runner.dvc("repro", "dvc.yaml")
+    assert not any("last commit" in line for line in push(runner))  # the cache has both, and so has the remote now
+
+    lock = runner.well("git", "show", "HEAD:dvc.lock")
+    page = lock.split("path: reports/index.html")[1].split()[3]  # its checksum, in the committed lock alone
+    for place in (project / ".dvc/cache", tmp_path / "other"):
+        (place / "files/md5" / page[:2] / page[2:]).unlink()
+    told = [line for line in push(runner) if "last commit" in line]
+    assert told and "neither this cache nor the remote has: reports/index.html. Another machine ran it" in told[0]
+
+
 def test_runs_that_cannot_be_restored_are_counted(shared, environment, tmp_path):
     made = cloned(shared[0], tmp_path / "made", environment)
     shutil.copytree(shared[0].folder / ".dvc/cache", made.folder / ".dvc/cache")

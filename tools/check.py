@@ -56,6 +56,9 @@ def mistakes(values: dict) -> list[str]:
         datasets = parameters.datasets(values)
     except UserError as error:
         return [*problems, str(error)]
+    download = values.get("download")
+    if isinstance(download, dict) and isinstance(chosen := download.get("dataset"), str) and chosen not in datasets:
+        problems.append(f"params.yaml: download.dataset is {chosen!r}, must be one of {', '.join(datasets)}")
     for name, entry in datasets.items():
         if not isinstance(entry, dict):
             problems.append(f"params.yaml: datasets.{name} is {entry!r}, must have the parts {', '.join(DATASET)}")

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from review.results import git
 from stages.common.entry import UserError, run
 from tools import declared
 
@@ -131,7 +132,7 @@ def main() -> None:
         for path in outputs:
             print(f"  {path}: {described(copies[0] / path)}")
     if unlike:
-        raise UserError("\nidentical: ".join(["the two runs differ", *unlike]))
+        raise UserError("\n".join(["the two runs differ", *unlike]))
     print("identical: all of these are the same, byte for byte")
 
 
@@ -147,10 +148,7 @@ def comma_locale() -> str | None:
 
 def copy_repository(to: Path) -> None:
     """The working tree without what Git ignores, as a repository of its own: it shares no cache."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "-co", "--exclude-standard"], capture_output=True, text=True, check=True
-    )
-    for name in filter(None, listed.stdout.split("\0")):
+    for name in filter(None, git("ls-files", "-z", "-co", "--exclude-standard").decode().split("\0")):
         if Path(name).exists():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(name, to / name)

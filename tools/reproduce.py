@@ -19,7 +19,7 @@ SECONDS = Path("reports/review/seconds.jsonl")
 
 def main() -> None:
     SECONDS.parent.mkdir(parents=True, exist_ok=True)
-    SECONDS.unlink(missing_ok=True)
+    SECONDS.write_text("", encoding="utf-8")  # empty: no stage ran, each was restored
     pull = ["--pull"] * remote_can_be_read()
     lock = Path(LOCK)
     before = lock.read_bytes() if lock.exists() else None

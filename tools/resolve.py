@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> None:
     options.add_argument("--pull", action="store_true", help="take from the DVC remote what has run elsewhere")
     pull = ["--pull"] * options.parse_args(arguments).pull
 
+    results.resolve("HEAD")  # says so in words where this is no repository
     conflicts = listed("diff", "--relative", "--name-only", "--diff-filter=U")
     if not conflicts:
         print("resolve: no file is in conflict; `make fresh` tells whether the locks fit")

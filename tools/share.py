@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dvc.config import NoRemoteError, RemoteConfigError
 from dvc.repo import Repo
+from dvc.scm import Git
 from dvc.stage.cache import RunCacheNotSupported
 
 from stages.common.entry import UserError, run
@@ -31,8 +32,9 @@ def main() -> None:
             try:
                 more, runs = push_runs(repo)
                 absent, lost = outputs_absent(repo), runs_lost(repo, runs)
+                committed = committed_absent(repo)
             except (RunCacheNotSupported, RemoteConfigError):
-                more, runs, absent, lost = 0, None, [], 0
+                more, runs, absent, lost, committed = 0, None, [], 0, []
         if failures:
             raise UserError(failures[0].getMessage())
     except NoRemoteError:
@@ -48,8 +50,14 @@ def main() -> None:
     if runs is None:
         print("push: a remote of this kind holds no records of runs, so only what the locks name can be pulled from it")
     if absent:
-        names = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
-        print(f"push: not in this cache, so not uploaded: {names}; `dvc repro` makes them")
+        of_comparison = all(path.startswith("comparison/") for path in absent)
+        command = "dvc repro comparison/dvc.yaml" if of_comparison else "dvc repro"
+        print(f"push: not in this cache, so not uploaded: {shortened(absent)}; `{command}` makes them")
+    if only := [path for path in committed if path not in absent]:
+        print(
+            f"push: the lock of the last commit names what neither this cache nor the remote has: {shortened(only)}."
+            " Another machine ran it: push there, or commit this run's lock and metrics; until then `dvc pull` fails"
+        )
     if lost:
         print(f"push: {lost} of these runs cannot be restored from it: neither it nor this cache has all their outputs")
 
@@ -63,6 +71,17 @@ def push_runs(repo: Repo) -> tuple[int, list[tuple[str, str]]]:
     runs = repo.stage_cache.push(None)
     outputs = repo.stage_cache.get_used_objs(runs, force=True)
     return sum(len(repo.cloud.push(hashes).transferred) for hashes in outputs.values()), runs
+
+
+def committed_absent(repo: Repo) -> list[str]:
+    """What `outputs_absent` would say of the last commit, whose locks may name another run than those here."""
+    if not isinstance(repo.scm, Git) or not repo.scm.get_ref("HEAD"):
+        return []
+    return [path for _ in repo.brancher(revs=["HEAD"], workspace=False) for path in outputs_absent(repo)]
+
+
+def shortened(paths: list[str]) -> str:
+    return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
 def outputs_absent(repo: Repo) -> list[str]:

@@ -13,7 +13,8 @@ class UserError(Exception):
 
 
 def run(name: str, main: Callable[[], None]) -> None:
-    """Run `main`; a `UserError` or an unwritable disk ends the process with one line and exit code 1.
+    """Run `main`; a `UserError` or an unwritable disk ends the process with exit code 1 and its message, each line
+    of which begins with `name`.
 
     With STAGE_SECONDS set to a file, `{"stage": name, "seconds": …}` is appended to it, one JSON
     object a line: wall-clock time stays out of every output that DVC hashes.
@@ -21,10 +22,8 @@ def run(name: str, main: Callable[[], None]) -> None:
     start = time.perf_counter()
     try:
         main()
-    except UserError as error:
-        sys.exit(f"{name}: {error}")
-    except OSError as error:
-        sys.exit(f"{name}: {error}")
+    except (UserError, OSError) as error:
+        sys.exit("\n".join(f"{name}: {line}" for line in str(error).split("\n")))
     if record := os.environ.get("STAGE_SECONDS"):
         with Path(record).open("a") as lines:
             lines.write(json.dumps({"stage": name, "seconds": time.perf_counter() - start}) + "\n")

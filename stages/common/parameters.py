@@ -1,5 +1,6 @@
 """Parameters: each stage reads its own block of params.yaml, checked before anything else is read."""
 
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,5 +93,20 @@ def _sentence(key: str, problem: Any) -> str:
         return f"{key}.name is {problem['ctx']['tag']!r}, must be one of {problem['ctx']['expected_tags']}"
     if kind == "value_error" and isinstance(value, dict | Block):
         return f"{key}.{message}"  # of keys that must fit together: the message names them
+    if kind in ("float_type", "int_type") and (number := _number(value)):
+        return f"{key} is {value!r}, which YAML reads as text: write {number}"
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        return f"{key} is {value!r}, must be keys and values, such as {{key: value}}"
+    if kind == "string_pattern_mismatch":
+        return f"{key} is {value!r}, must match the pattern {problem['ctx']['pattern']}"
     message = message.removeprefix("Input should be ")
     return f"{key} is {value!r}, {message if message.startswith(('must', 'needs')) else f'must be {message}'}"
+
+
+def _number(text: Any) -> str:
+    """The number that `text` means, as YAML reads one (it takes 5e-3 for a word); empty if it means none."""
+    try:
+        number = Decimal(text) if isinstance(text, str) else Decimal("nan")
+    except InvalidOperation:
+        return ""
+    return f"{number:f}" if number.is_finite() else ""

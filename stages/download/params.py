@@ -35,6 +35,14 @@ class About(Block):
     homepage: str
     disputed: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
 
+    @field_validator("classes")
+    @classmethod
+    def told_apart(cls, classes: list[str]) -> list[str]:
+        """Refuse two classes of one name: pages and metrics could not tell them apart."""
+        if twice := [name for name in classes if classes.count(name) > 1]:
+            raise ValueError(f"must have each name once, and has {twice[0]!r} {len(twice)} times")
+        return classes
+
 
 class Writers(Block):
     """`datasets.*.source.writers`: two QMNIST label files, the training images' first, then the test images'."""

@@ -18,7 +18,10 @@ def check(start: InitFrom) -> None:
     """
     path = Path(start.path)
     if not path.is_file():
-        raise UserError(f"params.yaml: train.init_from.path is {start.path!r}, must be a .keras file that exists")
+        raise UserError(
+            f"params.yaml: train.init_from.path is {start.path!r}, must be a .keras file that exists; not one in "
+            "models/, which is emptied before a training: copy it to another folder"
+        )
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != start.sha256:
         raise UserError(f"params.yaml: train.init_from.sha256 is not that of {path}, which is {found}")

@@ -51,7 +51,7 @@ def main() -> None:
     write(metrics, html, failures)
     if failures:
         where = f"see {PAGE}; the bounds are datasets.{about['name']}.expect in {parameters.FILE}"
-        raise UserError("\nvalidate: ".join([*failures, where]))
+        raise UserError("\n".join([*failures, where]))
     print(f"validate: all {len(outcomes)} expectations hold for {about['title']}, {len(images):,} images")
 
 
