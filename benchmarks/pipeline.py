@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
+from stages.common.entry import no_arguments
 from tools.identical import copy_repository
 
 STAGES = ["download", "validate", "preprocess", "train", "evaluate", "report"]
@@ -84,4 +85,5 @@ def change(folder: Path, stage: str, key: str, value: int) -> None:
 
 
 if __name__ == "__main__":
+    no_arguments(__doc__)
     main()

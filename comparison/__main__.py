@@ -7,7 +7,7 @@ import pandas as pd
 
 from comparison.pictures import accuracy_against
 from stages.common import parameters
-from stages.common.entry import run
+from stages.common.entry import no_arguments, run
 from stages.common.files import write_text
 
 FOLDER = Path("comparison")
@@ -15,7 +15,8 @@ FOLDER = Path("comparison")
 
 def main() -> None:
     settings = parameters.load(FOLDER / "params.yaml")
-    table = pd.DataFrame([row(name, settings["published"].get(name)) for name in settings["models"]])
+    published = settings.get("published") or {}
+    table = pd.DataFrame([row(name, published.get(name)) for name in settings["models"]])
     table = table.sort_values(["accuracy", "model"], ascending=[False, True])
 
     write_text(FOLDER / "summary.csv", table.to_csv(index=False, lineterminator="\n"))
@@ -27,7 +28,7 @@ def main() -> None:
 def row(name: str, published: float | None) -> dict[str, str | float | None]:
     """The summary's row of one model: its test accuracy with Wilson's 95 % interval, whether that is the
     `published` one less at most two standard errors (true where nothing is published), size and time."""
-    scores = read(FOLDER / "metrics" / f"{name}.json")
+    scores = read(FOLDER / "scores" / name / "evaluate.json")
     training = read(FOLDER / "models" / name / "train.json")
     accuracy = scores["accuracy"]
     error = (published * (1 - published) / scores["images"]) ** 0.5 if published else 0.0
@@ -36,6 +37,7 @@ def row(name: str, published: float | None) -> dict[str, str | float | None]:
         "accuracy": accuracy,
         "accuracy_low": scores["accuracy_low"],
         "accuracy_high": scores["accuracy_high"],
+        "accuracy_undisputed": scores.get("accuracy_undisputed"),
         "published": published,
         "reproduced": None if published is None else accuracy >= published - 2 * error,
         "mistakes": scores["mistakes"],
@@ -67,4 +69,5 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
+    no_arguments(__doc__)
     run("comparison", main)

@@ -13,7 +13,7 @@ from pathlib import Path
 from review import gallery, gate, page, render, results, snapshot
 from review.compare import Comparison, paired
 from review.escape import clean
-from review.gate import Judgement
+from review.gate import Gate, Judgement
 from review.page import Section, Verdict
 from review.results import LOCK, MISTAKES, NOISE, NUMBERS
 from review.snapshot import Read, Snapshot
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     override = (chosen.override or "").strip() or None
 
     try:
+        results.resolve("HEAD")  # says so in words where this is no repository, or one that Git refuses
         base = chosen.base or results.default_branch("origin/", "")
         if base is None:  # HEAD would be compared with itself
             raise UserError(
@@ -86,14 +87,17 @@ def reviewed(
     before = snapshot.EMPTY if failures else snapshot.take(before_name, before_read, files)
 
     comparable, comparison, unlike, more = compared(before, after, files)
-    judgements = gate.judge(judging, before.metrics, after.metrics, comparable, comparison) if judging else []
+    changed = redefined(judging, before, after) if judging and comparable else {}
+    judgements = gate.judge(judging, before.metrics, after.metrics, comparable, comparison, changed) if judging else []
     failures += [*wrong, *after.problems.values(), *stale(after, head), *unlike, *broken_numbers(judgements, before)]
     failures += [failure for one in judgements for failure in one.failures]
     verdict = Verdict(tuple(failures), override, page.holds(judgements, comparable))
 
     sections = [
         page.failures(verdict),
-        page.notes([*notes, *unseen(head), *more, *stale_base(before), *new_numbers(judgements, before)]),
+        page.notes(
+            [*notes, *unseen(head), *more, *changed.values(), *stale_base(before), *new_numbers(judgements, before)]
+        ),
         page.gate_change(*gates),
         page.gated_metrics(judgements, after),
         *(mistakes(comparison, before, after) if comparison else []),
@@ -178,6 +182,21 @@ def compared(
         return True, paired(old, new), failures, notes
     except UserError as error:
         return True, None, [*failures, f"{error}; run `dvc repro` on the side that is wrong"], notes
+
+
+def redefined(judging: Gate, before: Snapshot, after: Snapshot) -> dict[tuple[str, str], str]:
+    """A line for each metric, by file and key, that both sides have and do not measure with the same thing.
+
+    Whoever moves the measure can make a worse model look better, so such a metric is not held against the base.
+    """
+    found = {}
+    for file, rules in judging.metrics.items():
+        for key in rules:
+            measures = [snapshot.measure(one, file, key) for one in (before, after)]
+            if measures[0] != measures[1] and key in before.metrics.get(file, {}):
+                label = gate.name(file, key)
+                found[file, key] = f"{label} is not measured as in the base ({measures[1][0]}): only its limit counts."
+    return found
 
 
 def broken_numbers(judgements: Sequence[Judgement], before: Snapshot) -> list[str]:

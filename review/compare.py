@@ -122,7 +122,7 @@ def noise_sentence(comparison: Comparison) -> str | None:
         f"The default model with {seeds(noise)} seeds: {noise['accuracy_mean']:.2%} on average,"
         f" {noise['accuracy_low']:.2%} to {noise['accuracy_high']:.2%}. A difference of one run smaller than"
         f" {100 * limit:.2f} points is within what the seed alone does; this one is"
-        f" {100 * comparison.change:+.2f}."
+        f" {100 * comparison.change:+.2f} points."
     )
 
 

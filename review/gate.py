@@ -1,6 +1,6 @@
 """The gate: which numbers stop a pull request. Its values stand in gate.yaml, outside the pipeline."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -109,15 +109,29 @@ def choose(
 
 
 def judge(
-    gate: Gate, before: Metrics, after: Metrics, comparable: bool, comparison: Comparison | None
+    gate: Gate,
+    before: Metrics,
+    after: Metrics,
+    comparable: bool,
+    comparison: Comparison | None,
+    redefined: Collection[tuple[str, str]] = (),
 ) -> list[Judgement]:
     """The judgement on each metric of `gate`, in its order.
 
-    Where the numbers are not `comparable`, limits alone count. `comparison`, of the mistakes image by image, is
-    the evidence that a worse accuracy needs to count; where there is none, it counts.
+    Where the numbers are not `comparable`, limits alone count, and so for those `redefined`, each a file and a key.
+    `comparison`, of the mistakes image by image, is the evidence that a worse accuracy needs to count; where there
+    is none, it counts.
     """
+
+    def number(metrics: Metrics, file: str, key: str) -> int | float | None:
+        return metrics.get(file, {}).get(key)
+
     return [
-        _judged(file, key, rule, before.get(file, {}).get(key), after.get(file, {}).get(key), comparable, comparison)
+        _judged(
+            *(file, key, rule, number(before, file, key), number(after, file, key)),
+            comparable and (file, key) not in redefined,
+            comparison,
+        )
         for file, rules in gate.metrics.items()
         for key, rule in rules.items()
     ]

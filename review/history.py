@@ -205,7 +205,8 @@ def draw(axes, points: Sequence[Point]) -> None:
     axes.set_yscale("log")
     axes.invert_yaxis()
     ticks = accuracy_ticks(min(high), max(low))
-    axes.set_yticks(ticks, [f"{100 - tick:g}" for tick in ticks])
+    digits = max(len(f"{tick:g}".partition(".")[2]) for tick in ticks)
+    axes.set_yticks(ticks, [f"{100 - tick:.{digits}f}" for tick in ticks])
     axes.minorticks_off()
     axes.set_ylabel("test accuracy (%)")
     named = sorted({round(i * (len(points) - 1) / (LABELLED - 1)) for i in range(LABELLED)})
@@ -216,7 +217,9 @@ def draw(axes, points: Sequence[Point]) -> None:
     axes.grid(axis="y", alpha=0.2)
     axes.spines[["top", "right"]].set_visible(False)
     last = points[places[-1]]
-    axes.set_title(f"{last.change.name}: {last.numbers['accuracy']:.2%}, {last.numbers['mistakes']:,} mistakes", pad=30)
+    axes.set_title(
+        f"The last, {last.change.name}: {last.numbers['accuracy']:.2%}, {last.numbers['mistakes']:,} mistakes", pad=30
+    )
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False, fontsize=8.5, columnspacing=1)
 
 

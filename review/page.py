@@ -119,7 +119,17 @@ def gated_metrics(judgements: Sequence[Judgement], after: Snapshot) -> Section:
                 number(one.rule.tolerance),
             )
         )
-    head = ("Metric", "Gate", "Before", "After", "Difference", "Direction", "95 % interval", "Limit", "Tolerance")
+    head = (
+        "Metric",
+        "Gate",
+        "Before",
+        "After",
+        "Difference",
+        "Direction",
+        "95 % interval, after",
+        "Limit",
+        "Tolerance",
+    )
     return Section("Metrics", 2, table=Table(head, "ctnnntntn", tuple(rows)))
 
 

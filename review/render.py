@@ -116,11 +116,11 @@ def points(chart: Chart) -> tuple[list[int], list[list[float]]]:
 
 
 def bounds(lines: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """The ends of an axis that holds all of `lines`, with some room; within 0 to 1 where they are."""
+    """The ends of an axis that holds all of `lines`, with some room; not below 0 where they are not, nor above 1."""
     low, high = min(map(min, lines)), max(map(max, lines))
     room = 0.05 * (high - low) or 0.5
-    within = low >= 0 and high <= 1
-    return (max(low - room, 0), min(high + room, 1)) if within else (low - room, high + room)
+    bottom = max(low - room, 0) if low >= 0 else low - room
+    return bottom, min(high + room, 1) if low >= 0 and high <= 1 else high + room
 
 
 def html(verdict: Verdict, about: Sequence[str], sections: Sequence[Section]) -> str:

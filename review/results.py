@@ -163,7 +163,7 @@ def resolve(revision: str) -> str:
     if b"not a git repository" in shallow.stderr:
         raise UserError(f"{Path.cwd().name}/ is not in a Git repository: run it in a clone")
     if shallow.returncode != 0:
-        raise UserError(_last_line(shallow.stderr))
+        raise UserError(_reason(shallow.stderr))
     if shallow.stdout.strip() == b"true":
         raise UserError(
             f"unknown revision {revision}, and this clone is shallow: get the whole history with"
@@ -213,14 +213,14 @@ def content(commit: str, path: str) -> bytes | None:
         return shown.stdout
     if b"does not exist" in shown.stderr or b"but not in" in shown.stderr:
         return None
-    raise UserError(f"{path} in {commit[:7]}: {_last_line(shown.stderr)}")
+    raise UserError(f"{path} in {commit[:7]}: {_reason(shown.stderr)}")
 
 
 def git(*arguments: str, text: bytes = b"") -> bytes:
-    """What Git prints, given `text` to read. Raises `UserError` with its last line where it fails."""
+    """What Git prints, given `text` to read. Raises `UserError` with its reason where it fails."""
     ended = _git(*arguments, text=text)
     if ended.returncode:
-        raise UserError(_last_line(ended.stderr))
+        raise UserError(_reason(ended.stderr))
     return ended.stdout
 
 
@@ -231,5 +231,7 @@ def _git(*arguments: str, text: bytes = b"") -> subprocess.CompletedProcess[byte
         raise UserError("Git is not installed, or not on PATH") from None
 
 
-def _last_line(text: bytes) -> str:
-    return (text.decode(errors="replace").strip().splitlines() or ["git failed"])[-1]
+def _reason(text: bytes) -> str:
+    """The line in which Git says why it failed: advice may follow it."""
+    lines = text.decode(errors="replace").strip().splitlines() or ["git failed"]
+    return next((line for line in lines if line.startswith("fatal:")), lines[-1])

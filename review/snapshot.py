@@ -16,6 +16,7 @@ from review.results import LOCK, MISTAKES, NOISE, NUMBERS, Results
 from stages.common.entry import UserError
 
 PIPELINE, PARAMETERS = "dvc.yaml", "params.yaml"
+TRAINING, VALIDATION = "metrics/train.json", "data/prepared/validation"
 ABSENT = object()
 UNREADABLE = (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError)
 
@@ -210,6 +211,24 @@ def value(snapshot: Snapshot, path: str, key: str) -> Any:
     except UserError:
         return ABSENT
     return ABSENT if found is None else found
+
+
+def measure(snapshot: Snapshot, path: str, key: str) -> tuple[str, str | None]:
+    """What the metric `key` of the file `path` is measured with, beside the test data, and its value or checksum.
+
+    Where a change of the parameters moves it, the metric means something else. An empty name where there is no such
+    thing.
+    """
+    if path == TRAINING:
+        return VALIDATION, checksums(snapshot.stages.get("train", {}), "deps").get(VALIDATION)
+    names = {
+        "calibration_error": "evaluate.reliability_bins",
+        "accuracy_corrupted": "evaluate.robustness_images",
+        "accuracy_corrupted_worst": "evaluate.robustness_images",
+        "accuracy_undisputed": f"datasets.{snapshot.parameters.get('download.dataset')}.about.disputed",
+    }
+    name = names.get(key, "") if path == NUMBERS else ""
+    return name, snapshot.parameters.get(name)
 
 
 def unlike(key: str, locked: Any, now: Any) -> list[str]:

@@ -66,12 +66,13 @@ class Project(Repository):
         self.write("metrics/classes.csv", "\n".join(["class,recall,support", *recalls, ""]))
         super().score(wrong, **{"loss": 0.1} | options)
 
-    def lock(self, test_data="f00d", model="abc", read=None):
+    def lock(self, test_data="f00d", model="abc", read=None, validation="cafe"):
         def entries(*paths):
             sums = {path: hashlib.md5((self.folder / path).read_bytes()).hexdigest() for path in paths}
             return [{"path": path, "md5": md5} for path, md5 in sums.items()]
 
-        train = {"cmd": "train", "deps": [], "outs": [{"path": "models/model.tflite", "md5": model}]}
+        held_out = {"path": "data/prepared/validation", "md5": validation}
+        train = {"cmd": "train", "deps": [held_out], "outs": [{"path": "models/model.tflite", "md5": model}]}
         train["outs"] += entries("metrics/train.json")
         evaluate = {"cmd": "evaluate", "deps": [{"path": results.TEST_DATA, "md5": test_data}]}
         evaluate["deps"].append({"path": "models/model.tflite", "md5": read or model})

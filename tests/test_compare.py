@@ -190,14 +190,14 @@ def test_a_change_of_the_recipe_is_held_against_the_noise_of_the_recipe_before(r
     repository.lock(train=BLOCK | {"epochs": 4})
     first, *_, last = printed(capsys, "HEAD").splitlines()
     assert first == "12 images fixed, 1 broken: better, and more than noise (p = 0.0034)"
-    assert last.endswith("within what the seed alone does; this one is +1.10.")
+    assert last.endswith("within what the seed alone does; this one is +1.10 points.")
 
 
 def test_the_difference_is_told_beside_the_noise_of_the_seed():
     sentence = noise_sentence(paired(scored({1, 2, 3}), scored({9}, noise=NOISE)))
     assert "with 5 seeds: 90.00% on average, 89.80% to 90.20%" in sentence
-    assert "smaller than 0.39 points is within what the seed alone does; this one is +0.20." in sentence
-    assert "is +0.00." in noise_sentence(paired(scored({1}, noise=NOISE), scored({2})))
+    assert "smaller than 0.39 points is within what the seed alone does; this one is +0.20 points." in sentence
+    assert "is +0.00 points." in noise_sentence(paired(scored({1}, noise=NOISE), scored({2})))
     assert noise_sentence(paired(scored({1}), scored({2}))) is None
 
 

@@ -41,7 +41,7 @@ def compared(tmp_path, monkeypatch, accuracy):
     monkeypatch.chdir(tmp_path)
     scores = {"accuracy": accuracy, "accuracy_low": accuracy - 0.01, "accuracy_high": accuracy + 0.01}
     for path, values in {
-        "comparison/metrics/net.json": scores | {"images": 10000, "mistakes": 5},
+        "comparison/scores/net/evaluate.json": scores | {"images": 10000, "mistakes": 5},
         "comparison/models/net/train.json": {
             "accuracy": 0.9,
             "validation_accuracy": 0.8,
@@ -135,4 +135,20 @@ def test_a_mistake_in_the_comparisons_parameters_is_told():
     assert check.compared_mistakes(values) == [
         "comparison/params.yaml: published.ent is unknown: misspelt, or no model of the comparison",
         "comparison/params.yaml: models.net.epochs is 0, must be greater than 0",
+    ]
+
+
+@pytest.mark.parametrize("accuracy", [97.46, "97.46 %", 0, -1, None])
+def test_a_published_accuracy_that_is_no_fraction_is_told_before_half_an_hour_of_training(accuracy):
+    values = {"models": {"net": MODELS["default"]}, "published": {"net": accuracy}}
+    assert check.compared_mistakes(values) == [
+        f"comparison/params.yaml: published.net is {accuracy!r}, must be a fraction above 0 and at most 1"
+    ]
+
+
+@pytest.mark.parametrize("key", ["models", "published"])
+def test_a_table_of_models_that_is_none_is_told(key):
+    values = {"models": {"net": MODELS["default"]}, "published": {}} | {key: ["net"]}
+    assert check.compared_mistakes(values) == [
+        f"comparison/params.yaml: {key} is ['net'], must have an entry for each model"
     ]

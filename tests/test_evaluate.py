@@ -569,6 +569,12 @@ def test_a_file_that_is_no_model_is_told(tmp_path):
         Model(tmp_path / "model.tflite")
 
 
+def test_the_accuracy_without_disputed_images_counts_the_others():
+    predicted, labels = np.array([0, 1, 1, 0]), np.array([0, 0, 1, 1])
+    assert scores.accuracy_without([1], predicted, labels) == 0.66667
+    assert scores.accuracy_without([1, 3], predicted, labels) == 1
+
+
 def test_a_disputed_image_that_is_none_is_told():
     with pytest.raises(UserError, match="about.disputed of the data set names image 7: it has 3 test images"):
         scores.accuracy_without([1, 7], np.zeros(3), np.zeros(3))

@@ -57,9 +57,17 @@ def test_the_summary_says_when_nothing_ran(finished):
 
 
 def test_the_summary_says_how_to_come_back_to_the_data_set_asked_for(finished):
-    line = launch.summary(RAN, asked="mnist").splitlines()[-1]
+    line = launch.summary(RAN, asked="fashion_mnist").splitlines()[-1]
     assert "params.yaml now names digits" in line
-    assert "git restore params.yaml" in line
+    assert "git restore params.yaml, set FASHION_MNIST_MIRROR or find a network" in line
+
+
+@pytest.mark.parametrize("broken", ["no json", "[]", "{}"])
+def test_a_description_of_the_data_that_is_broken_is_no_data(commands, broken):
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/dataset.json").write_text(broken)
+    assert launch.offered("digits")
+    assert commands[0][0] == "-m stages.download --probe"
 
 
 @pytest.fixture

@@ -33,6 +33,14 @@ def test_a_model_of_the_comparison_is_taken_from_there():
         noise.compared("huge")
 
 
+@pytest.mark.parametrize("content", ["published: {}", "models: [net]"])
+def test_a_comparison_without_models_is_told(tmp_path, monkeypatch, content):
+    (tmp_path / "params.yaml").write_text(content)
+    monkeypatch.setattr(noise, "COMPARISON", tmp_path / "params.yaml")
+    with pytest.raises(UserError, match="models is missing, or not a block for each model$"):
+        noise.compared("net")
+
+
 def test_ensembles_of_different_seeds_share_no_member():
     starts = noise.seeds_apart({"seed": 3, "ensemble": 4}, 3)
     members = [start + member for start in starts for member in range(4)]

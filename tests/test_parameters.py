@@ -1,6 +1,7 @@
 """What a mistake in params.yaml is answered with, by the stages and by `make check`."""
 
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,36 @@ def test_the_parameters_of_the_repository_are_sound(values, monkeypatch, capsys)
             "params.yaml: datasets.digits.about.classes is ['a', 'b', 'a'], must have each name once, "
             "and has 'a' 2 times",
         ),
+        (
+            "train.augmentation.clean_epochs",
+            16,
+            "params.yaml: train.augmentation.clean_epochs is 16, must be less than epochs, 16: else it changes nothing",
+        ),
+        (
+            "train.schedule",
+            {"name": "step", "every_epochs": 20, "factor": 0.5},
+            "params.yaml: train.schedule.every_epochs is 20, must be less than epochs, 16: else it changes nothing",
+        ),
+        (
+            "train.schedule",
+            {"name": "reduce_on_plateau", "patience": 16, "factor": 0.5},
+            "params.yaml: train.schedule.patience is 16, must be less than epochs, 16: else it changes nothing",
+        ),
+        (
+            "train.model_options",
+            {"batch_normalization": "no"},
+            "params.yaml: train.model_options.batch_normalization is 'no', must be true or false",
+        ),
+        (
+            "train.model_options",
+            {"dropout": "0.3"},
+            "params.yaml: train.model_options.dropout is '0.3', must be a number",
+        ),
+        (
+            "train.model_options",
+            {"dropout": True},
+            "params.yaml: train.model_options.dropout is True, must be a number",
+        ),
         ("train.epochs", 2.5, "params.yaml: train.epochs is 2.5, must be a valid integer"),
         ("train.epochs", True, "params.yaml: train.epochs is True, must be a valid integer"),
         ("train.learning_rate", math.nan, "params.yaml: train.learning_rate is nan, must be a finite number"),
@@ -110,6 +141,11 @@ def test_a_mistake_gives_one_line_that_names_it(values, path, value, line):
     assert check.mistakes(values) == [line]
 
 
+def test_the_name_of_a_data_set_that_is_a_number_is_told(values):
+    values["datasets"][2024] = {}
+    assert check.mistakes(values) == ["params.yaml: datasets.2024 is no text: write the name in quotes"]
+
+
 @pytest.mark.parametrize("path", ["train.epochs", "train.augmentation.scale", "evaluate", "datasets.kmnist.expect"])
 def test_what_is_missing_is_named(values, path):
     *blocks, key = path.split(".")
@@ -140,6 +176,22 @@ def test_a_file_that_is_not_yaml_is_told_with_its_line(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("train:\n  epochs: [1\n  seed: 1\n")
     with pytest.raises(UserError, match=rf"^{path} line 3: not valid YAML \(.+\)$"):
+        parameters.load(path)
+
+
+def test_a_key_that_is_there_twice_is_told_with_its_line_and_a_merged_one_may_be(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("train:\n  seed: 1\nreport: {}\ntrain: {}\n")
+    with pytest.raises(UserError, match=rf"^{path} line 4: not valid YAML \(train is there twice\)$"):
+        parameters.load(path)
+    path.write_text("shared: &shared {seed: 1, epochs: 2}\na: {<<: *shared, seed: 3}\nb: {<<: *shared}\n")
+    assert parameters.load(path)["a"] == {"seed": 3, "epochs": 2}
+
+
+def test_a_date_that_does_not_exist_is_told(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("train:\n  epochs: 2024-99-99\n")
+    with pytest.raises(UserError, match=rf"^{path}: not valid YAML \(month must be in 1..12"):
         parameters.load(path)
 
 
@@ -190,6 +242,36 @@ def test_each_of_several_mistakes_begins_with_the_name_of_the_stage(tmp_path, va
         "train: params.yaml: train.optimizer.momentum is missing",
         "train: params.yaml: train.optimizer.weight_decay is unknown: misspelt, or not a parameter of this block",
     ]
+
+
+@pytest.mark.parametrize(
+    "module", ["stages.report", "tools.share", "tools.launch", "comparison", "benchmarks.pipeline"]
+)
+def test_a_command_without_arguments_answers_help_and_refuses_the_rest(tmp_path, environment, module):
+    for argument, code in (("--help", 0), ("surplus", 2)):
+        ended = subprocess.run(
+            [sys.executable, "-m", module, argument],
+            cwd=tmp_path,
+            env=environment | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == code, ended.stderr
+        assert "usage: " in ended.stdout + ended.stderr and "Traceback" not in ended.stderr
+    assert not [*tmp_path.iterdir()]
+
+
+def test_times_that_cannot_be_written_are_told_in_one_line(tmp_path, values, environment):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    ended = subprocess.run(
+        [sys.executable, "-c", "from stages.common.entry import run; run('stage', lambda: None)"],
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": str(ROOT), "STAGE_SECONDS": str(tmp_path / "nowhere" / "seconds")},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 1
+    assert re.fullmatch(r"stage: .*No such file or directory: '.*/nowhere/seconds'\n", ended.stderr)
 
 
 def test_a_parameter_that_no_stage_uses_is_found(tmp_path, monkeypatch):

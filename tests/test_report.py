@@ -235,6 +235,18 @@ def test_the_interval_over_writers_is_shown_where_it_is_known(tmp_path, monkeypa
     assert "| 95% interval, resampling whole writers | 12.35% to 98.77% |" in card
 
 
+def test_the_accuracy_on_undisputed_images_is_shown_where_some_are_disputed(tmp_path, monkeypatch):
+    _, text, card = render(inputs(tmp_path), monkeypatch)
+    assert "disputes" not in text + card
+    numbers, dataset = tmp_path / "metrics/evaluate.json", tmp_path / "data/prepared/dataset.json"
+    numbers.write_text(json.dumps(json.loads(numbers.read_text()) | {"accuracy_undisputed": 0.54321}))
+    dataset.write_text(json.dumps(json.loads(dataset.read_text()) | {"disputed": [0, 1]}))
+    others = json.loads(numbers.read_text())["images"] - 2
+    _, text, card = render(tmp_path, monkeypatch)
+    assert f"Of the {others:,} whose label nobody disputes, 54.32%." in " ".join(text.split())
+    assert f"| Accuracy on the {others:,} images whose label nobody disputes | 54.32% |" in card
+
+
 def test_same_inputs_same_bytes(tmp_path):
     made = []
     inputs(tmp_path)

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from markdown_it import MarkdownIt
 from pull_requests import GATE, PARAMETERS, PIPELINE, begin
 from test_compare import NOISE
 
-from review import comment, escape, gallery, gate, render, results
+from review import comment, escape, gallery, gate, render, results, snapshot
 from review.page import Chart, Section, Table, Verdict
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +65,7 @@ def test_a_better_model_passes(project):
     assert rows[4].startswith("| `validation_accuracy (train)` | holds | 0.99 | 0.99 | 0 | the same | - | - |")
     assert "8 images fixed, 0 broken: better, and more than noise (p = 0.0078)" in page
     assert "- Fixed: 2, 3, 4, 5, 6, 7, 8, 9\n- Broken: none" in page
-    assert "smaller than 0.39 points is within what the seed alone does; this one is +0.80." in page
+    assert "smaller than 0.39 points is within what the seed alone does; this one is +0.80 points." in page
     assert "| `mistakes` | 10 | 2 | -8 |" in section(page, "Other metrics that changed")
     assert "| `9` | 0.99 | 1 | +0.01 | 100 |" in section(page, "Accuracy by class")
 
@@ -451,6 +452,44 @@ def test_other_test_data_fail_and_limits_count(project):
     assert "| `accuracy` | holds | 0.99 | 0.98 | -0.01 | not comparable |" in page
     assert "McNemar" not in page
     assert project.review("main", "--override", "the label")[0]
+
+
+def test_a_metric_with_another_measure_than_in_the_base_is_held_to_its_limit_alone(project):
+    project.train(validation_accuracy=0.5)
+    project.lock(validation="beef")
+    passed, page = project.review("main")
+    assert passed and "| `validation_accuracy (train)` | holds | 0.99 | 0.5 | -0.49 | not comparable |" in page
+    note = (
+        r"validation&#95;accuracy \(train\) is not measured as in the base \(data/prepared/validation\): only its limit"
+    )
+    assert re.search(note, section(page, "Notes"))
+    project.lock()
+    assert not project.review("main")[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "measure"),
+    [
+        ("calibration_error", ("evaluate", "reliability_bins")),
+        ("accuracy_corrupted", ("evaluate", "robustness_images")),
+        ("accuracy_undisputed", ("datasets", "mnist", "about", "disputed")),
+        ("accuracy", None),
+    ],
+)
+def test_what_a_metric_is_measured_with(key, measure):
+    parameters = {"download": {"dataset": "mnist"}, "evaluate": {"reliability_bins": 15, "robustness_images": 1000}}
+    parameters["datasets"] = {"mnist": {"about": {"disputed": [1, 2]}}}
+
+    def measured():
+        flat, _ = snapshot.flat_parameters("params.yaml", json.dumps(parameters).encode())
+        return snapshot.measure(replace(snapshot.EMPTY, parameters=flat), results.NUMBERS, key)
+
+    before, block = measured(), parameters
+    for name in (measure or ("evaluate", "reliability_bins"))[:-1]:
+        block = block[name]
+    block[(measure or ("reliability_bins",))[-1]] = 7
+    assert (measured() != before) == (measure is not None)
+    assert before[0] == ".".join(measure or ())
 
 
 def test_mistakes_that_cannot_be_paired_do_not_hide_a_worse_accuracy(project):

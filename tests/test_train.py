@@ -161,6 +161,47 @@ def test_the_keras_and_the_litert_model_agree_and_score_what_the_metrics_say(ten
     assert accuracy == pytest.approx(metrics["validation_accuracy"], abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("asked", "flags", "chosen"),
+    [
+        ("auto", {"avx512f", "amx_bf16"}, "bfloat16"),
+        ("auto", {"avx512f", "avx512_bf16"}, "bfloat16"),
+        ("auto", {"avx2", "avx512f"}, "float32"),
+        ("auto", set(), "float32"),
+        ("float32", {"amx_bf16"}, "float32"),
+        ("bfloat16", {"avx2"}, "bfloat16"),
+    ],
+)
+def test_precision_is_what_the_processor_is_fast_in_unless_it_is_forced(tensorflow, monkeypatch, asked, flags, chosen):
+    from stages.train import environment
+
+    monkeypatch.setattr(environment, "processor_flags", lambda: flags)
+    assert environment.choose_precision(asked) == chosen
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_precision_that_is_asked_for_is_trained_in_and_recorded(project, environment, precision):
+    folder = project(64, **CHEAP | {"epochs": 1, "folds": 2, "precision": precision})
+    process = start(folder, environment, "-m", "stages.train")
+    output, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    assert f", {precision}, 1 threads" in output
+    assert json.loads((folder / "models/training.json").read_text())["precision"] == precision
+    numbers = json.loads((folder / "metrics/train.json").read_text())
+    assert 0 <= numbers["cross_validation_accuracy"] <= 1 and numbers["cross_validation_accuracy_sd"] >= 0
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_forced_precision_is_that_of_the_layers(tensorflow, settings, digits, precision):
+    from stages.train import fitting, models
+
+    images, labels = digits
+    part = {"images": images[:32], "labels": labels[:32]}
+    p = settings(**CHEAP | {"epochs": 1}, augmentation=0)
+    model, _ = fitting.fit(lambda: models.fnn(10), part, part, p, precision)
+    assert {layer.compute_dtype for layer in model.layers if layer.weights} == {precision}
+
+
 def test_the_fnn_has_its_109386_parameters(tensorflow):
     from stages.train import models
 
@@ -333,7 +374,7 @@ from stages.common.entry import run
 from stages.train import params
 from stages.train.__main__ import main
 
-params.model_functions = lambda: {"bare": set()}
+params.model_functions = lambda: {"bare": {}}
 
 from stages.train import environment, models
 import keras

@@ -72,6 +72,12 @@ def test_each_optimizer_learns_in_a_way_of_its_own(run, optimizer):
     assert not np.allclose(weights(adam), weights(other), atol=1e-3)
 
 
+def test_momentum_carries_a_small_rate_further(run):
+    _, [start], _ = run(learning_rate=1e-9)
+    still, moving = (run(optimizer={"name": "sgd", "momentum": m}, learning_rate=0.01)[1][0] for m in (0, 0.9))
+    assert np.linalg.norm(weights(moving) - weights(start)) > 2 * np.linalg.norm(weights(still) - weights(start))
+
+
 def test_the_fused_update_is_that_of_keras(run, monkeypatch):
     import keras
 
@@ -110,10 +116,14 @@ def test_early_stopping_ends_the_training_and_ships_the_best_weights(run):
     assert accuracy(members[0], run.validation) == pytest.approx(max(accuracies))
 
 
-def test_averaged_weights_are_not_the_last_ones_and_are_what_is_validated(run):
-    _, [last], _ = run()
-    _, [averaged], history = run(weight_average=0.9)
-    assert 0 < np.abs(weights(averaged) - weights(last)).max() < 0.5
+def test_averaged_weights_are_the_moving_average_of_those_of_each_step_and_are_what_is_validated(run):
+    one_step = {"batch_size": 400}  # an epoch is one, so that a shorter training ends with the weights of a step before
+    _, [averaged], history = run(epochs=5, weight_average=0.3, **one_step)
+    expected = weights(run(epochs=1, learning_rate=1e-12, **one_step)[1][0])
+    for done in range(5):
+        momentum = min(0.3, (1 + done) / (10 + done))
+        expected = momentum * expected + (1 - momentum) * weights(run(epochs=done + 1, **one_step)[1][0])
+    np.testing.assert_allclose(weights(averaged), expected, atol=1e-5)
     assert accuracy(averaged, run.validation) == pytest.approx(history[-1]["validation_accuracy"])
 
 
@@ -135,19 +145,23 @@ def test_dropout_makes_training_harder(run):
     assert dropped[-1]["loss"] > plain[-1]["loss"] + 0.1
 
 
-def test_batch_normalization_adds_its_weights(run):
+def test_batch_normalization_adds_its_weights_and_learns_the_mean_and_variance_of_what_it_sees(run):
     _, [plain], _ = run(model="cnn", model_options={}, epochs=1)
     _, [normalized], _ = run(model="cnn", model_options={"batch_normalization": True}, epochs=1)
     assert normalized.count_params() - plain.count_params() == 4 * (32 + 64 + 128)
+    seen = [layer for layer in normalized.layers if "batch_normalization" in layer.name]
+    assert len(seen) == 3
+    for layer in seen:
+        assert np.abs(layer.moving_mean.numpy()).max() > 0.01 and np.abs(layer.moving_variance.numpy() - 1).max() > 0.1
 
 
 def test_clean_epochs_at_the_end_see_the_images_as_they_are(run):
     strong = {"rotation": 180, "shift": 8, "scale": 0.5, "shear": 30}
-    _, [never], plain = run(epochs=2)
-    _, [always], clean = run(epochs=2, augmentation=strong | {"clean_epochs": 2})
-    assert weights(always).tolist() == weights(never).tolist()
-    _, _, changed = run(epochs=2, augmentation=strong | {"clean_epochs": 1})
-    assert changed[0]["loss"] > plain[0]["loss"] == clean[0]["loss"]
+    _, _, plain = run(epochs=2)
+    _, _, to_the_end = run(epochs=2, augmentation=strong | {"clean_epochs": 0})
+    _, _, then_clean = run(epochs=2, augmentation=strong | {"clean_epochs": 1})
+    assert to_the_end[0]["loss"] == then_clean[0]["loss"] > plain[0]["loss"]
+    assert then_clean[1]["loss"] < to_the_end[1]["loss"] - 0.1
 
 
 def test_an_ensemble_is_its_seeds_models_averaged_in_one(run):
@@ -202,6 +216,18 @@ def test_a_start_that_is_another_file_than_params_says_is_refused(tmp_path, pres
         transfer.check(start)
 
 
+def test_a_start_that_does_not_fit_is_told_of_the_block_that_names_it(run, tmp_path):
+    from stages.train import fitting
+
+    start = {"path": str(tmp_path / "start.keras"), "sha256": hashlib.sha256(b"no model").hexdigest()}
+    p = check("train", run.block | {"init_from": start | {"frozen_layers": 0}}, Train)
+    with pytest.raises(UserError, match=r"^comparison/params.yaml: models.net.init_from.path is .*, must be a"):
+        transfer.check(p.init_from, "comparison/params.yaml: models.net")
+    (tmp_path / "start.keras").write_bytes(b"no model")
+    with pytest.raises(UserError, match=r"^comparison/params.yaml: models.net.init_from.path is .*, not a Keras model"):
+        fitting.checked(run.build, p, "comparison/params.yaml: models.net")
+
+
 @pytest.mark.parametrize(("frozen", "most"), [(3, 2), (2, 1)])
 def test_layers_that_learnt_nothing_are_not_frozen_and_one_is_left_to_train(run, tmp_path, frozen, most):
     from stages.train import export
@@ -233,7 +259,7 @@ def test_a_start_that_is_no_keras_file_is_told(run, tmp_path):
 @pytest.mark.parametrize("weight_average", [0, 0.9])
 def test_a_training_that_diverges_ends_at_once_and_says_so(run, weight_average):
     sgd = {"optimizer": {"name": "sgd", "momentum": 0.9}, "learning_rate": 1e6, "epochs": 90}
-    with pytest.raises(UserError, match="diverged in epoch [1-9]: a smaller train.learning_rate may help"):
+    with pytest.raises(UserError, match="diverged in epoch [1-9]: a smaller learning_rate may help"):
         run(**sgd, weight_average=weight_average)
 
 
@@ -245,7 +271,6 @@ def test_a_training_that_diverges_ends_at_once_and_says_so(run, weight_average):
             {"model_options": {"dropout": 0.999}},
             r"model_options is .*, not for fnn: a dropout of 0.999 drops everything",
         ),
-        ({"model_options": {"dropout": "0.3"}}, r"model_options is {'dropout': '0.3'}, not for fnn"),
         ({"model": "mobilenet_mini", "model_options": {}, "threads": 2}, "threads is 2, must be 1 for mobilenet_mini"),
     ],
 )
@@ -297,9 +322,29 @@ def test_cross_validation_gives_mean_and_standard_deviation(run):
     p = run(folds=3, epochs=2)[0]
     numbers, out_of_fold = fitting.cross_validate(run.build, run.train, run.validation, p, "float32")
     assert 0.5 < numbers["cross_validation_accuracy"] <= 1
-    assert 0 < numbers["cross_validation_accuracy_sd"] < 0.5
     labels = np.concatenate([run.train["labels"], run.validation["labels"]])
-    assert np.mean(out_of_fold.argmax(axis=1) == labels) == pytest.approx(numbers["cross_validation_accuracy"])
+    right = out_of_fold.argmax(axis=1) == labels
+    assert right.mean() == pytest.approx(numbers["cross_validation_accuracy"])
+    each = [right[part].mean() for part in held_out(labels, None, folds=3, seed=p.seed)]
+    assert numbers["cross_validation_accuracy_sd"] == pytest.approx(np.std(each, ddof=1))
+
+
+def test_cross_validation_keeps_each_writer_in_one_fold(run, monkeypatch):
+    from stages.train import fitting
+
+    fit, sides = fitting.fit, []
+
+    def watched(build, train, validation, p, precision):
+        sides.append((set(train["writers"]), set(validation["writers"])))
+        return fit(build, train, validation, p, precision)
+
+    p = run(folds=3, epochs=1)[0]
+    monkeypatch.setattr(fitting, "fit", watched)
+    writers = np.random.default_rng(0).integers(0, 30, 600)
+    parts = run.train | {"writers": writers[:400]}, run.validation | {"writers": writers[400:]}
+    fitting.cross_validate(run.build, *parts, p, "float32")
+    assert len(sides) == 3 and not any(learnt & judged for learnt, judged in sides)
+    assert set.union(*(judged for _, judged in sides)) == set(writers)
 
 
 def test_the_probabilities_out_of_fold_come_from_a_model_that_did_not_see_the_image(run):
@@ -331,7 +376,7 @@ def test_what_learns_from_validation_images_never_sees_the_fold_that_is_judged(r
         looked_at.append({*train["number"], *validation["number"]})
         return fit(build, train, validation, p, precision)
 
-    p = run(folds=3, epochs=1, **learns)[0]
+    p = run(folds=3, epochs=2, **learns)[0]
     monkeypatch.setattr(fitting, "fit", watched)
     parts = [run.train | {"number": np.arange(400)}, run.validation | {"number": np.arange(400, 600)}]
     fitting.cross_validate(run.build, *parts, p, "float32")

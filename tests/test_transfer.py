@@ -118,6 +118,13 @@ def test_without_a_model_it_says_what_to_do(here, monkeypatch, missing):
         called(monkeypatch, "reversed")
 
 
+@pytest.mark.parametrize("broken", ["no json", "[]", "{}"])
+def test_a_description_that_is_broken_gets_one_line(here, monkeypatch, broken):
+    transfer.TRAINED_ON.write_text(broken)
+    with pytest.raises(UserError, match=f"^{transfer.TRAINED_ON} cannot be read: `dvc checkout` or `dvc repro` mends"):
+        called(monkeypatch, "reversed")
+
+
 def test_where_no_source_answers_download_says_so(here, monkeypatch, capfd):
     with pytest.raises(UserError, match="reversed could not be prepared: the reason is above"):
         called(monkeypatch, "reversed")

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from stages.common import parameters
-from stages.common.entry import UserError, run
+from stages.common.entry import UserError, no_arguments, run
 from stages.common.parameters import Block
 from stages.download.params import About, Download, Source
 from stages.evaluate.params import Evaluate
@@ -74,10 +74,19 @@ def mistakes(values: dict) -> list[str]:
 
 def compared_mistakes(values: dict) -> list[str]:
     """The same for the comparison: a block of training parameters for each model, an accuracy published for some."""
-    models = values.get("models") or {}
-    strangers = [name for name in values.get("published") or {} if name not in models]
+    models, published = (values.get(key) or {} for key in ("models", "published"))
+    for key, block in (("models", models), ("published", published)):
+        if not isinstance(block, dict):
+            return [f"{COMPARISON}: {key} is {block!r}, must have an entry for each model"]
     problems = [
-        f"{COMPARISON}: published.{name} is unknown: misspelt, or no model of the comparison" for name in strangers
+        f"{COMPARISON}: published.{name} is unknown: misspelt, or no model of the comparison"
+        for name in published
+        if name not in models
+    ]
+    problems += [
+        f"{COMPARISON}: published.{name} is {accuracy!r}, must be a fraction above 0 and at most 1"
+        for name, accuracy in published.items()
+        if not isinstance(accuracy, float | int) or not 0 < accuracy <= 1
     ]
     return problems + _refused(models, "models.", dict.fromkeys(models, Train), COMPARISON)
 
@@ -124,4 +133,5 @@ def mentioned(folder: Path) -> set[str]:
 
 
 if __name__ == "__main__":
+    no_arguments(__doc__)
     run("check", main)

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from review.results import git
-from stages.common.entry import UserError, run
+from stages.common.entry import UserError, no_arguments, run
 from tools import declared
 
 # Python imports a module of this name when it starts, so this reaches DVC and every stage.
@@ -148,7 +148,7 @@ def comma_locale() -> str | None:
 
 def copy_repository(to: Path) -> None:
     """The working tree without what Git ignores, as a repository of its own: it shares no cache."""
-    for name in filter(None, git("ls-files", "-z", "-co", "--exclude-standard").decode().split("\0")):
+    for name in filter(None, os.fsdecode(git("ls-files", "-z", "-co", "--exclude-standard")).split("\0")):
         if Path(name).exists():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(name, to / name)
@@ -205,4 +205,5 @@ def described(path: Path) -> str:
 
 
 if __name__ == "__main__":
+    no_arguments(__doc__)
     run("identical", main)

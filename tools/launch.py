@@ -8,11 +8,13 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stages.common import parameters
-from stages.common.entry import UserError, run
+from stages.common.entry import UserError, no_arguments, run
+from stages.download.params import Source
 from tools import check
 
 EMBEDDED = "digits"
@@ -45,9 +47,9 @@ def main() -> None:
 
 def offered(dataset: str) -> bool:
     """Whether `dataset` is here already, or some source of it answers within seconds."""
-    description = Path("data/raw/dataset.json")
-    if description.exists() and json.loads(description.read_text(encoding="utf-8"))["name"] == dataset:
-        return True
+    with suppress(OSError, ValueError, TypeError, KeyError):  # absent or broken, and then downloaded again
+        if json.loads(Path("data/raw/dataset.json").read_text(encoding="utf-8"))["name"] == dataset:
+            return True
     return (
         subprocess.run([sys.executable, "-m", "stages.download", "--probe"], stderr=subprocess.DEVNULL).returncode == 0
     )
@@ -71,15 +73,18 @@ def summary(stages: list[dict], asked: str) -> str:
         f"{numbers['accuracy_high']:.2%}), {numbers['mistakes']} mistakes",
         f"Time       {times}" if stages else "Time       nothing changed, so nothing ran",
         f"Report     {Path('reports/index.html')} (data: {Path('reports/data/index.html')})",
-        "Next       source .venv/bin/activate, then: dvc metrics diff · dvc exp run -S train.model=fnn · dvc dag",
+        "Next       source .venv/bin/activate, then: dvc metrics diff · dvc exp run -S train.model=fnn · "
+        "dvc dag dvc.yaml",
     ]
     if dataset["name"] != asked:
+        variable = parameters.read(f"datasets.{asked}.source", Source).mirror_variable
         lines.append(
             f"           params.yaml now names {dataset['name']}; back to {asked}: git restore params.yaml, "
-            "set MNIST_MIRROR or find a network, make run"
+            f"{f'set {variable} or ' if variable else ''}find a network, make run"
         )
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
+    no_arguments(__doc__)
     run("run", main)

@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+from stages.common.entry import UserError, no_arguments, run
+
 OPTIONS = "--universal --python-version 3.11 --fork-strategy fewest --no-emit-index-url --annotation-style line --quiet"
 HEADER = """\
 # Everything that is installed, pinned for Python 3.11 to 3.13; `make lock` makes it anew.
@@ -13,9 +15,12 @@ HEADER = """\
 def main() -> None:
     for name, constraint in (("requirements", []), ("requirements-dev", ["-c", "requirements.txt"])):
         compile_command = ["uv", "pip", "compile", *OPTIONS.split(), "--no-header", "--upgrade", *constraint]
-        pins = subprocess.run([*compile_command, f"{name}.in"], check=True, capture_output=True, text=True).stdout
-        Path(f"{name}.txt").write_text(HEADER + pins)
+        ended = subprocess.run([*compile_command, f"{name}.in"], stdout=subprocess.PIPE, text=True)
+        if ended.returncode:
+            raise UserError(f"{name}.txt stays as it was: the reason is above")
+        Path(f"{name}.txt").write_text(HEADER + ended.stdout)
 
 
 if __name__ == "__main__":
-    main()
+    no_arguments(__doc__)
+    run("lock", main)

@@ -62,7 +62,9 @@ def checksum(stage: str, path: str) -> str:
 
 def compared(model: str) -> dict:
     """The block of `model` in comparison/params.yaml. Raises `UserError` where it has none."""
-    blocks = parameters.load(COMPARISON)["models"]
+    blocks = parameters.load(COMPARISON).get("models")
+    if not isinstance(blocks, dict):
+        raise UserError(f"{COMPARISON}: models is missing, or not a block for each model")
     if model not in blocks:
         raise UserError(f"--model is {model}, must be one of {COMPARISON}: {', '.join(blocks)}")
     parameters.read(f"models.{model}", Train, COMPARISON)

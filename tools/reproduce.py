@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from review.results import LOCK
-from stages.common.entry import UserError, run
+from stages.common.entry import UserError, no_arguments, run
 
 SECONDS = Path("reports/review/seconds.jsonl")
 
@@ -50,4 +50,5 @@ def dvc(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes
 
 
 if __name__ == "__main__":
+    no_arguments(__doc__)
     run("reproduce", main)

@@ -12,7 +12,7 @@ from dvc.repo import Repo
 from dvc.scm import Git
 from dvc.stage.cache import RunCacheNotSupported
 
-from stages.common.entry import UserError, run
+from stages.common.entry import UserError, no_arguments, run
 
 REMEDY = """push: no default remote is set up, so nothing was uploaded; to set one up (docs/remotes.md):
   dvc remote add -d shared URL
@@ -100,4 +100,5 @@ def runs_lost(repo: Repo, runs: list[tuple[str, str]]) -> int:
 
 
 if __name__ == "__main__":
+    no_arguments(__doc__)
     run("push", main)

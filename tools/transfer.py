@@ -52,8 +52,12 @@ def same_classes(values: dict[str, Any], name: str) -> list[str]:
     known = parameters.datasets(values)
     if name not in known:
         raise UserError(f"{name!r} is no data set of params.yaml: it has {', '.join(known)}")
-    dataset = json.loads(TRAINED_ON.read_text(encoding="utf-8"))
-    classes, other = dataset["classes"], parameters.read(f"datasets.{name}.about", About).classes
+    try:
+        dataset = json.loads(TRAINED_ON.read_text(encoding="utf-8"))
+        classes = dataset["classes"]
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{TRAINED_ON} cannot be read: `dvc checkout` or `dvc repro` mends it") from None
+    other = parameters.read(f"datasets.{name}.about", About).classes
     if classes != other:
         raise UserError(
             f"{name} has the classes {', '.join(other)}, the model, trained on {dataset['name']}, has "

@@ -1,5 +1,6 @@
 """How a stage starts and how it fails: one line for the person who made the mistake."""
 
+import argparse
 import json
 import os
 import sys
@@ -12,6 +13,11 @@ class UserError(Exception):
     """A mistake its reader can mend: the message says what is wrong, where, and what to do."""
 
 
+def no_arguments(description: str | None) -> None:
+    """Answer `--help` with `description` and refuse everything else: a command that takes nothing would run instead."""
+    argparse.ArgumentParser(description=description).parse_args()
+
+
 def run(name: str, main: Callable[[], None]) -> None:
     """Run `main`; a `UserError` or an unwritable disk ends the process with exit code 1 and its message, each line
     of which begins with `name`.
@@ -22,8 +28,8 @@ def run(name: str, main: Callable[[], None]) -> None:
     start = time.perf_counter()
     try:
         main()
+        if record := os.environ.get("STAGE_SECONDS"):
+            with Path(record).open("a") as lines:
+                lines.write(json.dumps({"stage": name, "seconds": time.perf_counter() - start}) + "\n")
     except (UserError, OSError) as error:
         sys.exit("\n".join(f"{name}: {line}" for line in str(error).split("\n")))
-    if record := os.environ.get("STAGE_SECONDS"):
-        with Path(record).open("a") as lines:
-            lines.write(json.dumps({"stage": name, "seconds": time.perf_counter() - start}) + "\n")

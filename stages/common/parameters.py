@@ -21,6 +21,20 @@ class Block(BaseModel):
 B = TypeVar("B", bound=Block)
 
 
+class Loader(yaml.SafeLoader):
+    """Refuses a key that a mapping has twice: PyYAML would take the last, and DVC refuses the file without a line."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value} is there twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
+
+
 def read(block: str, schema: type[B], path: Path = FILE) -> B:
     """The block at the dotted path `block` (`train`, `datasets.mnist.source`) as a `schema`.
 
@@ -39,7 +53,7 @@ def load(path: Path = FILE) -> dict[str, Any]:
     not YAML or without blocks.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run from the repository's root") from None
     except UnicodeDecodeError as error:
@@ -48,6 +62,8 @@ def load(path: Path = FILE) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    except ValueError as error:  # a date that does not exist
+        raise UserError(f"{path}: not valid YAML ({error})") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no blocks: it must have one per stage, and `datasets`")
     return values
@@ -58,6 +74,8 @@ def datasets(values: dict[str, Any]) -> dict[str, Any]:
     table = values.get("datasets")
     if not isinstance(table, dict):
         raise UserError(f"{FILE}: datasets is {table!r}, must be a table with an entry per data set")
+    if strange := [name for name in table if not isinstance(name, str)]:
+        raise UserError(f"{FILE}: datasets.{strange[0]} is no text: write the name in quotes")
     return table
 
 

@@ -47,9 +47,11 @@ def probe() -> None:
 
 def read_parameters() -> tuple[Download, About, Source]:
     settings = parameters.read("download", Download)
-    known = parameters.datasets(parameters.load())
-    if settings.dataset not in known:
-        raise UserError(f"params.yaml: download.dataset is {settings.dataset!r}, must be one of {', '.join(known)}")
+    values = parameters.load()
+    table = values.get("datasets")
+    if not isinstance(table, dict) or settings.dataset not in table:
+        known = ", ".join(parameters.datasets(values))
+        raise UserError(f"params.yaml: download.dataset is {settings.dataset!r}, must be one of {known}")
     entry = f"datasets.{settings.dataset}"
     return settings, parameters.read(f"{entry}.about", About), parameters.read(f"{entry}.source", Source)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.common import parameters
-from stages.common.entry import UserError, run
+from stages.common.entry import UserError, no_arguments, run
 from stages.common.files import replacing, write_json
 from stages.common.idx import read_idx
 from stages.preprocess.images import to_standard_size
@@ -63,4 +63,5 @@ def read_part(prefix: str) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
+    no_arguments(__doc__)
     run("preprocess", main)

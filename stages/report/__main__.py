@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.common import parameters
-from stages.common.entry import run
+from stages.common.entry import no_arguments, run
 from stages.common.files import write_text
 from stages.report import inputs, pictures, tables
 from stages.report.page import render
@@ -96,4 +96,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    no_arguments(__doc__)
     run("report", main)

@@ -26,7 +26,7 @@ INK, GREY, LINE = "#1d2430", "#5b6470", "#dfe3e8"
 ACCENT, GOOD, BAD = "#2f6fde", "#1a7f4b", "#c4314b"
 VARIABLES = {INK: "ink", GREY: "grey", LINE: "line", ACCENT: "accent", GOOD: "good", BAD: "bad"}
 
-WIDTH = 340  # points: half a page on a desk, a whole one on a phone
+WIDTH = 300  # points: half a page on a desk, a whole one on a phone
 MANY = 12  # classes beyond which pictures by class take the whole width
 STEPS = [1, 2, 2.5, 5, 10]
 STYLE = {
@@ -93,9 +93,10 @@ def training_curve(epochs: np.ndarray, training: np.ndarray, validation: np.ndar
             axes.yaxis.set_major_formatter(FuncFormatter(_percent))
         elif values.min() > 0 and values.max() > 5 * values.min():
             _logarithmic(axes, "y", (1, 2, 5), lambda value, _: f"{value:g}")
+            axes.set_ylabel("loss (logarithmic)")
         figure.legend(loc="outside upper left", ncols=2, labelcolor=GREY)
 
-    return _draw(quantity, 230, paint)
+    return _draw(quantity, 205, paint)
 
 
 def confusion_matrix(matrix: np.ndarray, names: list[str]) -> str:
@@ -116,12 +117,12 @@ def confusion_matrix(matrix: np.ndarray, names: list[str]) -> str:
                 if number == 0 and not right:
                     continue
                 # The square root keeps single mistakes visible beside frequent ones.
-                strength = 0.13 if right else 0.12 + 0.78 * (number / largest) ** 0.5
+                strength = 0.13 if right else 0.12 + 0.5 * (number / largest) ** 0.5
                 corner = (predicted - 0.47, actual - 0.47)
                 axes.add_patch(
                     Rectangle(corner, 0.94, 0.94, color=ACCENT if right else BAD, alpha=strength, linewidth=0)
                 )
-                colour = GREY if right else "#ffffff" if strength > 0.6 else INK
+                colour = GREY if right else INK
                 place = {"ha": "center", "va": "center_baseline", "fontsize": font}
                 axes.text(predicted, actual, str(number), color=colour, **place)
         axes.set_xlim(-0.5, size - 0.5)
@@ -162,7 +163,7 @@ def proportions(rows: list[dict[str, Any]], names: list[str], overall: float, qu
         figure.legend(handles[::-1], words[::-1], loc="outside upper left", ncols=3, labelcolor=GREY)
 
     few = len(rows) <= MANY
-    return _draw(f"{quantity}-by-group", 66 + (27 if few else 17) * len(rows), paint, WIDTH if few else 2 * WIDTH)
+    return _draw(f"{quantity}-by-group", 60 + (23.5 if few else 15) * len(rows), paint, WIDTH if few else 2 * WIDTH)
 
 
 def confidence_histogram(confidence: np.ndarray, right: np.ndarray) -> str:
@@ -182,7 +183,7 @@ def confidence_histogram(confidence: np.ndarray, right: np.ndarray) -> str:
         axes.set_ylabel("images (logarithmic)")
         figure.legend(loc="outside upper left", ncols=2, labelcolor=GREY)
 
-    return _draw("confidence", 270, paint)
+    return _draw("confidence", 240, paint)
 
 
 def reliability(bins: list[dict[str, str]]) -> str:
@@ -209,7 +210,7 @@ def reliability(bins: list[dict[str, str]]) -> str:
         axes.set_ylabel("answers that are right")
         figure.legend(loc="outside upper left", ncols=2, labelcolor=GREY)
 
-    return _draw("reliability", 270, paint)
+    return _draw("reliability", 240, paint)
 
 
 def robustness(rows: list[dict[str, Any]], clean: float) -> str:
@@ -241,7 +242,7 @@ def robustness(rows: list[dict[str, Any]], clean: float) -> str:
             axes.set_xlabel("severity")
 
     lines = -(-len(curves) // 2)
-    return _draw("robustness", 30 + 98 * lines, paint, rows=lines, columns=2)
+    return _draw("robustness", 28 + 88 * lines, paint, rows=lines, columns=2)
 
 
 def roc(points: list[dict[str, str]], classes: list[str], names: list[str]) -> str:
@@ -282,7 +283,7 @@ def roc(points: list[dict[str, str]], classes: list[str], names: list[str]) -> s
         axes.set_ylabel("true positive rate")
         figure.legend(loc="outside upper left", ncols=3, labelcolor=GREY)
 
-    return _draw("roc", 290, paint)
+    return _draw("roc", 256, paint)
 
 
 def png(image: np.ndarray) -> str:

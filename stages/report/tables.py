@@ -109,9 +109,9 @@ def written(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return ", ".join(map(written, value))
+        return ", ".join(map(written, value)) or "[]"
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {written(part)}" for key, part in value.items())
+        return ", ".join(f"{key}: {written(part)}" for key, part in value.items()) or "{}"
     return "null" if value is None else str(value)
 
 

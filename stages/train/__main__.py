@@ -23,9 +23,9 @@ PREPARED = Path("data/prepared")
 
 def main(arguments: Sequence[str] = ()) -> None:
     options = parse(arguments)
-    p = parameters.read(options.block, Train, options.params)
+    p, where = parameters.read(options.block, Train, options.params), f"{options.params}: {options.block}"
     if p.init_from:
-        check_start(p.init_from)
+        check_start(p.init_from, where)
     classes = len(json.loads((PREPARED / "dataset.json").read_text(encoding="utf-8"))["classes"])
 
     # TensorFlow takes seconds to import: a mistake in the parameters is told before that.
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     strategy = environment.fix(p.seed, p.threads)
     precision = environment.choose_precision(p.precision)
     build = partial(getattr(models, p.model), classes, **p.model_options)
-    model = fitting.checked(build, p, f"{options.params}: {options.block}")
+    model = fitting.checked(build, p, where)
     print(f"train: {p.model}, {model.count_params():,} parameters, {precision}, {p.threads} threads")
     train, validation = read("train"), read("validation")
     with strategy.scope():

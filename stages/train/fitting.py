@@ -19,7 +19,7 @@ Part = dict[str, np.ndarray]  # `images` (N, 28, 28) and `labels` (N,), uint8; `
 
 def checked(build: Build, p: Train, where: str) -> keras.Model:
     """The network untrained. Raises `UserError` that begins with `where`, the block of `p`, if it does not take its
-    options or if training it twice would give other numbers.
+    options or the weights to start from, or if training it twice would give other numbers.
     """
     try:
         model = build()
@@ -33,6 +33,8 @@ def checked(build: Build, p: Train, where: str) -> keras.Model:
             f"{where}.threads is {p.threads}, must be 1 for {p.model}: with more, its depthwise convolutions give "
             "other numbers each time"
         )
+    if p.init_from:
+        transfer.start_from(model, p.init_from, where)
     return model
 
 
@@ -50,7 +52,8 @@ def fit(build: Build, train: Part, validation: Part, p: Train, precision: str) -
 def fit_members(
     build: Build, train: Part, validation: Part, p: Train, precision: str
 ) -> tuple[list[keras.Model], list[dict]]:
-    """`p.ensemble` models, with seeds from `p.seed` on, and the mean of their histories by epoch."""
+    """`p.ensemble` models, with seeds from `p.seed` on, and the mean of their histories by epoch: of those that were
+    still trained, where early stopping ended others before."""
     members, histories = [], []
     for number in range(p.ensemble):
         if p.ensemble > 1:

@@ -8,12 +8,17 @@ from pydantic import AfterValidator, Field, model_validator
 
 from stages.common.parameters import Block
 
+OPTIONS = {"float": ((int, float), "a number"), "int": (int, "a whole number"), "bool": (bool, "true or false")}
 
-def model_functions() -> dict[str, set[str]]:
-    """The functions of models.py that build a model and their options, found without importing Keras."""
+
+def model_functions() -> dict[str, dict[str, str]]:
+    """The functions of models.py that build a model, and their options with their types, found without Keras."""
     module = ast.parse(Path(__file__).with_name("models.py").read_text(encoding="utf-8"))
     functions = [node for node in module.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
-    return {node.name: {argument.arg for argument in node.args.kwonlyargs} for node in functions}
+    return {
+        node.name: {each.arg: ast.unparse(each.annotation) if each.annotation else "" for each in node.args.kwonlyargs}
+        for node in functions
+    }
 
 
 def known_model(name: str) -> str:
@@ -102,13 +107,23 @@ class Train(Block):
     @model_validator(mode="after")
     def fits_together(self) -> "Train":
         known = model_functions()[self.model]
-        if unknown := set(self.model_options) - known:
+        if unknown := self.model_options.keys() - known:
             options = ", ".join(sorted(known)) or "none"
             raise ValueError(f"model_options.{min(unknown)} is no option of {self.model}, must be one of: {options}")
+        for name, value in self.model_options.items():
+            kind, words = OPTIONS.get(known[name], (object, ""))
+            if not isinstance(value, kind) or (isinstance(value, bool) and known[name] in ("int", "float")):
+                raise ValueError(f"model_options.{name} is {value!r}, must be {words}")
         if self.folds == 1:
             raise ValueError("folds is 1, must be 0 (no cross-validation) or at least 2")
         if self.folds and self.ensemble > 1:
             raise ValueError(f"folds is {self.folds}, must be 0 beside an ensemble: a fold is judged by one model")
-        if self.augmentation and self.augmentation.clean_epochs > self.epochs:
-            raise ValueError("augmentation.clean_epochs is more than epochs, must be at most that")
+        late = {
+            "augmentation.clean_epochs": getattr(self.augmentation, "clean_epochs", 0),
+            "schedule.every_epochs": getattr(self.schedule, "every_epochs", 0),
+            "schedule.patience": getattr(self.schedule, "patience", 0),
+        }
+        for key, epochs in late.items():
+            if epochs >= self.epochs:
+                raise ValueError(f"{key} is {epochs}, must be less than epochs, {self.epochs}: else it changes nothing")
         return self

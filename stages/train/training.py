@@ -52,7 +52,7 @@ def train(
             ):
                 best = model.get_weights()
         if not np.isfinite([loss, validation_loss]).all():
-            raise UserError(f"the training diverged in epoch {number + 1}: a smaller train.learning_rate may help")
+            raise UserError(f"the training diverged in epoch {number + 1}: a smaller learning_rate may help")
         history.append(
             {
                 "epoch": number + 1,

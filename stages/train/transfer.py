@@ -11,28 +11,31 @@ if TYPE_CHECKING:
     import keras
 
 
-def check(start: InitFrom) -> None:
-    """Raise `UserError` unless the file is the one that params.yaml means.
+HERE = "params.yaml: train"  # the block that the pipeline reads
+
+
+def check(start: InitFrom, where: str = HERE) -> None:
+    """Raise `UserError`, of `where`, unless the file is the one that the parameters mean.
 
     Its checksum stands beside its path, so that DVC, which compares parameters, notices another file.
     """
     path = Path(start.path)
     if not path.is_file():
         raise UserError(
-            f"params.yaml: train.init_from.path is {start.path!r}, must be a .keras file that exists; not one in "
+            f"{where}.init_from.path is {start.path!r}, must be a .keras file that exists; not one in "
             "models/, which is emptied before a training: copy it to another folder"
         )
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != start.sha256:
-        raise UserError(f"params.yaml: train.init_from.sha256 is not that of {path}, which is {found}")
+        raise UserError(f"{where}.init_from.sha256 is not that of {path}, which is {found}")
 
 
-def start_from(model: "keras.Model", start: InitFrom) -> None:
+def start_from(model: "keras.Model", start: InitFrom, where: str = HERE) -> None:
     """Copy weights into `model`, layer by layer in order, from the one saved at `start.path`, and freeze
     the first `start.frozen_layers` layers that have weights.
 
     A layer of another shape, such as the last where the number of classes differs, keeps its random
-    weights. Raises `UserError` where no layer at all fits, or not all of those to be frozen, or none
+    weights. Raises `UserError`, of `where`, if no layer at all fits, or not all of those to be frozen, or none
     would be left to train, or the file holds no model.
     """
     import keras  # takes seconds, and `check` must answer before that
@@ -41,19 +44,19 @@ def start_from(model: "keras.Model", start: InitFrom) -> None:
         saved = keras.models.load_model(start.path)
     except ValueError as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"params.yaml: train.init_from.path is {start.path!r}, not a Keras model ({reason})") from None
+        raise UserError(f"{where}.init_from.path is {start.path!r}, not a Keras model ({reason})") from None
     layers, sources = weighted(model), weighted(saved)
     fitting = [(layer, source) for layer, source in zip(layers, sources) if shapes(layer) == shapes(source)]
     if not fitting:
-        raise UserError(f"params.yaml: train.init_from.path is {start.path!r}, none of whose layers fits train.model")
+        raise UserError(f"{where}.init_from.path is {start.path!r}, none of whose layers fits the model")
     for layer, source in fitting:
         layer.set_weights(source.get_weights())
     known = {id(layer) for layer, _ in fitting}
     fixed = next((number for number, layer in enumerate(layers[:-1]) if id(layer) not in known), len(layers) - 1)
     if start.frozen_layers > fixed:
         raise UserError(
-            f"params.yaml: train.init_from.frozen_layers is {start.frozen_layers}, must be at most {fixed}: so many of "
-            f"the {len(layers)} layers of train.model that have weights begin as in {start.path} and leave one to train"
+            f"{where}.init_from.frozen_layers is {start.frozen_layers}, must be at most {fixed}: so many of "
+            f"the {len(layers)} layers of the model that have weights begin as in {start.path} and leave one to train"
         )
     for layer in layers[: start.frozen_layers]:
         layer.trainable = False

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from stages.common import files, parameters
-from stages.common.entry import UserError, run
+from stages.common.entry import UserError, no_arguments, run
 from stages.validate import page, raw, table
 from stages.validate.params import Expect, Validate
 
@@ -43,7 +43,7 @@ def main() -> None:
         outcomes=outcomes,
         failed=metrics["failed"],
         groups=[("The set as a whole", outcomes[: len(for_set)]), ("Every image", outcomes[len(for_set) :])],
-        numbers=[(words, suite.number(metrics[name])) for name, words in suite.NUMBERS.items() if words],
+        numbers=[(words, suite.count_or_percent(metrics[name])) for name, words in suite.NUMBERS.items() if words],
         sample_images=options.sample_images,
         strips=pictures.class_strips(splits["train"], about["classes"], options.sample_images),
         charts=pictures.charts(images, splits, about["classes"]),
@@ -62,4 +62,5 @@ def write(metrics: dict[str, Any], html: str, failures: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    no_arguments(__doc__)
     run("validate", main)

@@ -124,7 +124,7 @@ def _axes() -> tuple[Figure, pyplot.Axes]:
 
 
 def _svg(figure: Figure, axes: pyplot.Axes) -> str:
-    """`figure` as an SVG element whose grey follows the page's text colour."""
+    """`figure` as an SVG element whose grey and blue follow the page's colours."""
     axes.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
     axes.tick_params(length=3)
     content = io.StringIO()
@@ -134,4 +134,4 @@ def _svg(figure: Figure, axes: pyplot.Axes) -> str:
     text = content.getvalue()
     # The names of groups ("axes_1") would be there once per chart, and nothing refers to them.
     text = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])
-    return text.replace(TEXT, "currentColor")
+    return text.replace(TEXT, "currentColor").replace(TRAIN, "var(--accent)")

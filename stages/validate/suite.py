@@ -64,6 +64,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
+def count_or_percent(value: int | float) -> str:
+    """60000 as `60,000`, the fraction 0.8108 as `81.08%`."""
+    return f"{value:.2%}" if isinstance(value, float) else number(value)
+
+
 def image_checks(expect: Expect, classes: list[str], writers: bool) -> list[Check]:
     """What every image must be."""
     ink_low, ink_high = expect.ink_fraction
@@ -87,10 +92,28 @@ def image_checks(expect: Expect, classes: list[str], writers: bool) -> list[Chec
         Check("label", 0, len(classes) - 1, "Label is one of the classes", "have a label outside the classes"),
         Check("smallest", 0, 255, "Smallest value of an image is possible", "have values outside 0 to 255"),
         Check("largest", 0, 255, "Largest value of an image is possible", "have values outside 0 to 255"),
-        Check("ink_fraction", ink_low, None, "No image is blank", "are blank"),
-        Check("ink_fraction", None, ink_high, "No image is mostly ink", "are mostly ink, perhaps inverted"),
-        Check("distinct_values", expect.distinct_values, None, "No image is constant", "are constant or nearly so"),
-        Check("border_intensity", None, expect.border_intensity, "Border is dark: none is inverted", "look inverted"),
+        Check("ink_fraction", ink_low, None, "No image is blank: fraction of ink", "are blank"),
+        Check(
+            "ink_fraction",
+            None,
+            ink_high,
+            "No image is mostly ink: fraction of ink",
+            "are mostly ink, perhaps inverted",
+        ),
+        Check(
+            "distinct_values",
+            expect.distinct_values,
+            None,
+            "No image is constant: grey levels",
+            "are constant or nearly so",
+        ),
+        Check(
+            "border_intensity",
+            None,
+            expect.border_intensity,
+            "Border is dark, none is inverted: mean grey level",
+            "look inverted",
+        ),
         Check("centre_x", *centre, "Centre of mass across, in pixels", "are off centre horizontally"),
         Check("centre_y", *centre, "Centre of mass down, in pixels", "are off centre vertically"),
         Check("box_size", *box, "Longer side of the bounding box, in pixels", "are drawn at another size"),
@@ -172,7 +195,7 @@ def set_checks(expect: Expect, classes: list[str]) -> list[Check]:
             "split_shift",
             None,
             expect.split_shift,
-            "Train and test differ (Kolmogorov-Smirnov distance)",
+            "Train and test are alike (Kolmogorov-Smirnov distance)",
             "train and t10k differ in {split_shift_of}:"
             " Kolmogorov-Smirnov distance {split_shift:.4f}, expected {bound}",
         ),
