@@ -1,6 +1,7 @@
 """Our training loop against stock `model.fit`, and the time it takes to an accuracy.
 
     python -m benchmarks.training                       # dense 128-64 (batch 32) and cnn_5x5 (batch 128)
+    python -m benchmarks.training --models tiny lenet5  # other networks of the comparison
     python -m benchmarks.training --ladder              # what each step from the one to the other gains
     python -m benchmarks.training --to 0.99 --seeds 5   # seconds of training until the test accuracy is reached
 
@@ -24,7 +25,8 @@ from stages.train.params import Train
 
 # Each rung has those before it; the first is a whole epoch as one graph, on images kept in memory.
 RUNGS = ["epoch graph", "fused Adam", "byte dropout", "auto precision"]
-CONFIGURATIONS = {"fnn": {"batch_size": 32}, "cnn_5x5": {"batch_size": 128}}
+COMPARISON = Path("comparison/params.yaml")
+TAKEN = ("model", "batch_size", "precision", "threads")  # from a network's block there
 PLAIN = {  # what `fit` does too: Adam at a constant rate, nothing averaged, no augmentation
     "model_options": {},
     "learning_rate": 0.001,
@@ -38,6 +40,7 @@ PLAIN = {  # what `fit` does too: Adam at a constant rate, nothing averaged, no 
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     options.add_argument("--epochs", type=int, default=10)
+    options.add_argument("--models", nargs="+", default=["fnn", "cnn_5x5"], choices=compared(), metavar="NAME")
     options.add_argument("--rounds", type=int, default=3, help="runs of each kind")
     options.add_argument("--ladder", action="store_true", help="one speed-up after the other")
     options.add_argument("--to", type=float, help="a test accuracy: how long does it take to get there")
@@ -51,14 +54,15 @@ def main() -> None:
     elif chosen.to:
         time_to_accuracy(chosen.to, chosen.seeds)
     else:
-        against_stock(["stock", *(RUNGS if chosen.ladder else RUNGS[-1:])], chosen.epochs, chosen.rounds)
+        kinds = ["stock", *(RUNGS if chosen.ladder else RUNGS[-1:])]
+        against_stock(chosen.models, kinds, chosen.epochs, chosen.rounds)
 
 
-def against_stock(kinds: list[str], epochs: int, rounds: int) -> None:
-    """A line for each of `kinds`, the first of which the others are compared with."""
-    print(f"{'model':10} {'batch':>5}  {'':14} {'seconds':>8} {'ratio':>6}   median of {rounds}, {epochs} epochs")
-    for model, changes in CONFIGURATIONS.items():
-        block = default_block() | PLAIN | changes | {"model": model, "epochs": epochs}
+def against_stock(models: list[str], kinds: list[str], epochs: int, rounds: int) -> None:
+    """A line for each of `models` and `kinds`, the first of which the others are compared with."""
+    print(f"{'model':15} {'batch':>5}  {'':14} {'seconds':>8} {'ratio':>6}   median of {rounds}, {epochs} epochs")
+    for model in models:
+        block = default_block() | PLAIN | {key: compared()[model][key] for key in TAKEN} | {"epochs": epochs}
         seconds = {kind: [] for kind in kinds}
         for _ in range(rounds):
             for kind, taken in seconds.items():
@@ -66,13 +70,13 @@ def against_stock(kinds: list[str], epochs: int, rounds: int) -> None:
         for kind, taken in seconds.items():
             median = statistics.median(taken)
             ratio = statistics.median(seconds[kinds[0]]) / median
-            print(f"{model:10} {block['batch_size']:>5}  {kind:14} {median:>8.1f} {ratio:>5.1f}×", flush=True)
+            print(f"{model:15} {block['batch_size']:>5}  {kind:14} {median:>8.1f} {ratio:>5.1f}×", flush=True)
 
 
 def time_to_accuracy(accuracy: float, seeds: int) -> None:
     """The quickest recipe whose mean test accuracy over the seeds reaches `accuracy`: the fast network of the
     comparison, then the default, with ever more epochs, each number as a schedule of its own."""
-    blocks = yaml.safe_load(Path("comparison/params.yaml").read_text(encoding="utf-8"))["models"]
+    blocks = compared()
     for name, epochs in (*(("fast", n) for n in (1, 2)), *(("default", n) for n in (2, 3, 4, 5, 6, 8, 12))):
         runs = [once(RUNGS[-1], blocks[name] | {"epochs": epochs, "seed": seed}) for seed in range(1, seeds + 1)]
         mean = statistics.mean(run["test_accuracy"] for run in runs)
@@ -83,6 +87,11 @@ def time_to_accuracy(accuracy: float, seeds: int) -> None:
         )
         if mean >= accuracy:
             return
+
+
+def compared() -> dict[str, dict]:
+    """The blocks of the comparison's networks."""
+    return yaml.safe_load(COMPARISON.read_text(encoding="utf-8"))["models"]
 
 
 def default_block() -> dict:
