@@ -60,7 +60,7 @@ def main() -> None:
 
 def against_stock(models: list[str], kinds: list[str], epochs: int, rounds: int) -> None:
     """A line for each of `models` and `kinds`, the first of which the others are compared with."""
-    print(f"{'model':15} {'batch':>5}  {'':14} {'seconds':>8} {'ratio':>6}   median of {rounds}, {epochs} epochs")
+    print(f"{'model':18} {'batch':>5}  {'':14} {'seconds':>8} {'ratio':>6}   median of {rounds}, {epochs} epochs")
     for model in models:
         block = default_block() | PLAIN | {key: compared()[model][key] for key in TAKEN} | {"epochs": epochs}
         seconds = {kind: [] for kind in kinds}
@@ -70,7 +70,7 @@ def against_stock(models: list[str], kinds: list[str], epochs: int, rounds: int)
         for kind, taken in seconds.items():
             median = statistics.median(taken)
             ratio = statistics.median(seconds[kinds[0]]) / median
-            print(f"{model:15} {block['batch_size']:>5}  {kind:14} {median:>8.1f} {ratio:>5.1f}×", flush=True)
+            print(f"{model:18} {block['batch_size']:>5}  {kind:14} {median:>8.1f} {ratio:>5.1f}×", flush=True)
 
 
 def time_to_accuracy(accuracy: float, seeds: int) -> None:
