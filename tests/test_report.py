@@ -243,7 +243,7 @@ def test_the_accuracy_on_undisputed_images_is_shown_where_some_are_disputed(tmp_
     dataset.write_text(json.dumps(json.loads(dataset.read_text()) | {"disputed": [0, 1]}))
     others = json.loads(numbers.read_text())["images"] - 2
     _, text, card = render(tmp_path, monkeypatch)
-    assert f"Of the {others:,} whose label nobody disputes, 54.32%." in " ".join(text.split())
+    assert f". Of the {others:,} whose label nobody disputes, 54.32%." in text
     assert f"| Accuracy on the {others:,} images whose label nobody disputes | 54.32% |" in card
 
 
