@@ -19,13 +19,11 @@ import time
 from functools import partial
 from pathlib import Path
 
-import yaml
-
+from stages.common import parameters
 from stages.train.params import Train
 
 # Each rung has those before it; the first is a whole epoch as one graph, on images kept in memory.
 RUNGS = ["epoch graph", "fused Adam", "byte dropout", "auto precision"]
-COMPARISON = Path("comparison/params.yaml")
 TAKEN = ("model", "batch_size", "precision", "threads")  # from a network's block there
 PLAIN = {  # what `fit` does too: Adam at a constant rate, nothing averaged, no augmentation
     "model_options": {},
@@ -38,9 +36,10 @@ PLAIN = {  # what `fit` does too: Adam at a constant rate, nothing averaged, no 
 
 
 def main() -> None:
+    blocks = parameters.load(Path("comparison/params.yaml"))["models"]
     options = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     options.add_argument("--epochs", type=int, default=10)
-    options.add_argument("--models", nargs="+", default=["fnn", "cnn_5x5"], choices=compared(), metavar="NAME")
+    options.add_argument("--models", nargs="+", default=["fnn", "cnn_5x5"], choices=blocks, metavar="NAME")
     options.add_argument("--rounds", type=int, default=3, help="runs of each kind")
     options.add_argument("--ladder", action="store_true", help="one speed-up after the other")
     options.add_argument("--to", type=float, help="a test accuracy: how long does it take to get there")
@@ -52,17 +51,18 @@ def main() -> None:
         p = Train.model_validate(json.loads(block))
         print(json.dumps(stock(p) if kind == "stock" else ours(p, RUNGS.index(kind))))
     elif chosen.to:
-        time_to_accuracy(chosen.to, chosen.seeds)
+        time_to_accuracy(blocks, chosen.to, chosen.seeds)
     else:
         kinds = ["stock", *(RUNGS if chosen.ladder else RUNGS[-1:])]
-        against_stock(chosen.models, kinds, chosen.epochs, chosen.rounds)
+        against_stock({name: blocks[name] for name in chosen.models}, kinds, chosen.epochs, chosen.rounds)
 
 
-def against_stock(models: list[str], kinds: list[str], epochs: int, rounds: int) -> None:
-    """A line for each of `models` and `kinds`, the first of which the others are compared with."""
+def against_stock(blocks: dict[str, dict], kinds: list[str], epochs: int, rounds: int) -> None:
+    """A line for each model of `blocks` and each of `kinds`, the first of which the others are compared with."""
+    default = parameters.load()["train"]
     print(f"{'model':18} {'batch':>5}  {'':14} {'seconds':>8} {'ratio':>6}   median of {rounds}, {epochs} epochs")
-    for model in models:
-        block = default_block() | PLAIN | {key: compared()[model][key] for key in TAKEN} | {"epochs": epochs}
+    for model, compared in blocks.items():
+        block = default | PLAIN | {key: compared[key] for key in TAKEN} | {"epochs": epochs}
         seconds = {kind: [] for kind in kinds}
         for _ in range(rounds):
             for kind, taken in seconds.items():
@@ -73,10 +73,9 @@ def against_stock(models: list[str], kinds: list[str], epochs: int, rounds: int)
             print(f"{model:18} {block['batch_size']:>5}  {kind:14} {median:>8.1f} {ratio:>5.1f}×", flush=True)
 
 
-def time_to_accuracy(accuracy: float, seeds: int) -> None:
+def time_to_accuracy(blocks: dict[str, dict], accuracy: float, seeds: int) -> None:
     """The quickest recipe whose mean test accuracy over the seeds reaches `accuracy`: the fast network of the
     comparison, then the default, with ever more epochs, each number as a schedule of its own."""
-    blocks = compared()
     for name, epochs in (*(("fast", n) for n in (1, 2)), *(("default", n) for n in (2, 3, 4, 5, 6, 8, 12))):
         runs = [once(RUNGS[-1], blocks[name] | {"epochs": epochs, "seed": seed}) for seed in range(1, seeds + 1)]
         mean = statistics.mean(run["test_accuracy"] for run in runs)
@@ -87,16 +86,6 @@ def time_to_accuracy(accuracy: float, seeds: int) -> None:
         )
         if mean >= accuracy:
             return
-
-
-def compared() -> dict[str, dict]:
-    """The blocks of the comparison's networks."""
-    return yaml.safe_load(COMPARISON.read_text(encoding="utf-8"))["models"]
-
-
-def default_block() -> dict:
-    with open("params.yaml", encoding="utf-8") as file:
-        return yaml.safe_load(file)["train"]
 
 
 def once(kind: str, block: dict) -> dict:

@@ -49,6 +49,7 @@ def read_parameters() -> tuple[Download, About, Source]:
     settings = parameters.read("download", Download)
     values = parameters.load()
     table = values.get("datasets")
+    # `datasets` looks at every name, on which this stage must not depend: only for the sentence.
     if not isinstance(table, dict) or settings.dataset not in table:
         known = ", ".join(parameters.datasets(values))
         raise UserError(f"params.yaml: download.dataset is {settings.dataset!r}, must be one of {known}")
