@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.common.idx import write_idx
+from stages.idx import write_idx
 
 ROOT = Path(__file__).parent.parent
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens

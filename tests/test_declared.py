@@ -14,7 +14,7 @@ import recorder
 import yaml
 from watching import Seen, watching
 
-from stages.common.idx import read_idx
+from stages.idx import read_idx
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="opened files are watched with inotify")
 

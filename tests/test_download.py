@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from stages.common.entry import UserError
-from stages.common.idx import read_idx, write_idx
+from stages.idx import read_idx, write_idx
 from stages.common.parameters import check, load
 from stages.download import __main__ as stage
 from stages.download import mirrors

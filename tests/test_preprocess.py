@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from stages.common.entry import UserError
-from stages.common.idx import write_idx
+from stages.idx import write_idx
 from stages.preprocess.__main__ import main
 from stages.preprocess.images import to_standard_size
 from stages.preprocess.split import split_by_writer, split_stratified

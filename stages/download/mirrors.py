@@ -109,7 +109,7 @@ def from_folder(folder: Path, name: str) -> bytes:
     raise MirrorError(f"no such file, nor {name}")
 
 
-def answers(mirrors: list[str], name: str, seconds: float) -> list[str]:
+def offering(mirrors: list[str], name: str, seconds: float) -> list[str]:
     """The mirrors that offer the file `name`, asked all at once and given `seconds`; nothing is kept."""
     replies: queue.Queue[tuple[str, bool]] = queue.Queue()
     for mirror in mirrors:
@@ -117,13 +117,13 @@ def answers(mirrors: list[str], name: str, seconds: float) -> list[str]:
         ask = threading.Thread(target=lambda mirror=mirror: replies.put((mirror, _offers(mirror, name, seconds))))
         ask.daemon = True
         ask.start()
-    offering, end = set(), time.monotonic() + seconds
+    found, end = set(), time.monotonic() + seconds
     with suppress(queue.Empty):
         for _ in mirrors:
             mirror, offered = replies.get(timeout=max(0.01, end - time.monotonic()))
             if offered:
-                offering.add(mirror)
-    return [mirror for mirror in mirrors if mirror in offering]
+                found.add(mirror)
+    return [mirror for mirror in mirrors if mirror in found]
 
 
 def _offers(mirror: str, name: str, seconds: float) -> bool:

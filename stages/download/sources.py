@@ -5,11 +5,11 @@ from pathlib import Path
 
 from stages.common.entry import UserError
 from stages.common.files import write_text
-from stages.common.idx import read_idx, write_idx
 from stages.download.embedded import digits
 from stages.download.mirrors import MirrorError, collect, in_order, verified
 from stages.download.params import Download, Source, Writers
 from stages.download.writers import writers_csv
+from stages.idx import read_idx, write_idx
 
 # What arrived before a run failed or was stopped, so that the next run needn't fetch it again.
 KEPT = Path("data/.download")
