@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import yaml
 
+pytestmark = pytest.mark.xdist_group("pipeline")
 STAGES = ["download", "validate", "preprocess", "train", "evaluate", "report"]
 
 

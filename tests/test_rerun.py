@@ -7,7 +7,10 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of a package that DVC uses
+pytestmark = [
+    pytest.mark.xdist_group("settled"),
+    pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of a package that DVC uses
+]
 PIPELINE = ["download", "validate", "preprocess", "train", "evaluate", "report"]
 OUTPUTS = {
     "download": [

@@ -18,6 +18,7 @@ import yaml
 from stages.common.parameters import check
 from stages.train.params import Train, model_functions
 
+pytestmark = pytest.mark.xdist_group("train")
 ROOT = Path(__file__).parent.parent
 WHITE = 255.0
 # Twenty epochs of a dense net: enough to learn, and few seconds' work.

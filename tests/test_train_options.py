@@ -14,6 +14,7 @@ from stages.train import transfer
 from stages.train.folds import held_out
 from stages.train.params import InitFrom, Train
 
+pytestmark = pytest.mark.xdist_group("options")
 ROOT = Path(__file__).parent.parent
 PLAIN = {
     "model": "fnn",
