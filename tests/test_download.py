@@ -19,13 +19,13 @@ import pytest
 import yaml
 
 from stages.common.entry import UserError
-from stages.idx import read_idx, write_idx
 from stages.common.parameters import check, load
 from stages.download import __main__ as stage
 from stages.download import mirrors
 from stages.download.mirrors import MirrorError, collect
 from stages.download.params import IDX_FILES, About, Download, Source
 from stages.download.writers import writers_csv
+from stages.idx import read_idx, write_idx
 
 ROOT = Path(__file__).parent.parent
 LABELS = "train-labels-idx1-ubyte"
