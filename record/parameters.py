@@ -1,17 +1,21 @@
-"""Check the whole of params.yaml at once: `python -m tools.check`.
+"""The schemas of all blocks of params.yaml and of an entry of datasets.yaml, and every mistake in these files.
 
-Each stage checks its own block before it reads anything; this finds what no stage would look at,
-a block or a data set's part that is misspelt, and parameters that are declared but never used.
+Each stage checks only what it reads. This also finds what no stage would look at: a misspelt block, an error in a data
+set that is not chosen, a parameter that is defined but never used.
 """
 
 import ast
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from stages import datasets
 from stages.common import parameters
-from stages.common.entry import UserError, no_arguments, run
+from stages.common.entry import UserError
 from stages.common.parameters import Block
-from stages.download.params import About, Download, Source
+from stages.datasets import About, Classes, Disputed
+from stages.download.params import Download, Source
 from stages.evaluate.params import Evaluate
 from stages.preprocess.params import Preprocess
 from stages.report.params import Report
@@ -28,51 +32,54 @@ STAGES: dict[str, type[Block]] = {
 }
 COMPARISON = Path("comparison/params.yaml")
 FOLDER = Path(__file__).parent.parent / "stages"
-DATASET: dict[str, type[Block]] = {"about": About, "source": Source, "expect": Expect}
 
 
-def main() -> None:
-    problems = mistakes(parameters.load()) + [
+class Dataset(Block):
+    """An entry of datasets.yaml."""
+
+    about: About
+    classes: Classes
+    disputed: Disputed
+    source: Source
+    expect: Expect
+
+
+def check() -> None:
+    """Raise `UserError` with a line for each mistake in the parameters and each parameter that no stage uses."""
+    problems = mistakes(parameters.load(), parameters.load(datasets.FILE))
+    problems += [
         f"stages/{stage}/params.py: {key} is defined but never used: use it, or remove it here and in {parameters.FILE}"
         for stage in STAGES
         for key in unused(stage)
     ]
     if COMPARISON.exists():
-        problems += compared_mistakes(parameters.load(COMPARISON))
+        problems += comparison_mistakes(parameters.load(COMPARISON))
     if problems:
         raise UserError("\n".join(problems))
-    print("check: the parameters are sound", flush=True)
 
 
-def mistakes(values: dict) -> list[str]:
-    """A line for each block that is unknown or missing and each value that its schema refuses."""
+def mistakes(values: Mapping[str, Any], catalog: Mapping[str, Any]) -> list[str]:
+    """A line for each block of params.yaml and each entry of datasets.yaml that is unknown, missing or wrong."""
     problems = [
-        f"params.yaml: {name} is unknown: misspelt, or no stage's block"
-        for name in values
-        if name not in {*STAGES, "datasets"}
+        f"{parameters.FILE}: {name} is unknown: misspelt, or no stage's block" for name in values if name not in STAGES
     ]
-    problems += _refused(values, "", STAGES)
-    try:
-        datasets = parameters.datasets(values)
-    except UserError as error:
-        return [*problems, str(error)]
+    problems += _refused(values, "", STAGES, parameters.FILE)
+    problems += [
+        f"{datasets.FILE}: {name} is not text: write the name in quotes"
+        for name in catalog
+        if not isinstance(name, str)
+    ]
+    problems += _refused(catalog, "", {name: Dataset for name in catalog if isinstance(name, str)}, datasets.FILE)
     download = values.get("download")
-    if isinstance(download, dict) and isinstance(chosen := download.get("dataset"), str) and chosen not in datasets:
-        problems.append(f"params.yaml: download.dataset is {chosen!r}, must be one of {', '.join(datasets)}")
-    for name, entry in datasets.items():
-        if not isinstance(entry, dict):
-            problems.append(f"params.yaml: datasets.{name} is {entry!r}, must have the parts {', '.join(DATASET)}")
-            continue
-        problems += [
-            f"params.yaml: datasets.{name}.{part} is unknown: misspelt, or no part of a data set"
-            for part in entry
-            if part not in DATASET
-        ]
-        problems += _refused(entry, f"datasets.{name}.", DATASET)
+    if isinstance(download, dict) and isinstance(chosen := download.get("dataset"), str) and chosen not in catalog:
+        known = ", ".join(map(str, catalog))
+        problems.append(
+            f"{parameters.FILE}: download.dataset is {chosen!r}, must be an entry of {datasets.FILE}: {known}"
+        )
     return problems
 
 
-def compared_mistakes(values: dict) -> list[str]:
+def comparison_mistakes(values: Mapping[str, Any]) -> list[str]:
     """The same for the comparison: a block of training parameters for each model, an accuracy published for some."""
     models, published = (values.get(key) or {} for key in ("models", "published"))
     for key, block in (("models", models), ("published", published)):
@@ -91,7 +98,7 @@ def compared_mistakes(values: dict) -> list[str]:
     return problems + _refused(models, "models.", dict.fromkeys(models, Train), COMPARISON)
 
 
-def _refused(values: dict, prefix: str, schemas: dict[str, type[Block]], path: Path = parameters.FILE) -> list[str]:
+def _refused(values: Mapping[str, Any], prefix: str, schemas: Mapping[str, type[Block]], path: Path) -> list[str]:
     problems = []
     for name, schema in schemas.items():
         if name not in values:
@@ -104,10 +111,10 @@ def _refused(values: dict, prefix: str, schemas: dict[str, type[Block]], path: P
     return problems
 
 
-def unused(stage: str) -> list[str]:
-    """The fields defined in a stage's params.py that neither it nor a stage behind it, to which it may hand
-    them on, mentions: as an attribute or a string of its code, or as a word of its templates."""
-    schema = ast.parse((FOLDER / stage / "params.py").read_text(encoding="utf-8"))
+def unused(stage: str, folder: Path = FOLDER) -> list[str]:
+    """The fields that a stage's params.py defines and that neither it nor a later stage, which may be given them,
+    mentions as an attribute or a string in its code, or as a word in its templates."""
+    schema = ast.parse((folder / stage / "params.py").read_text(encoding="utf-8"))
     fields = {
         item.target.id
         for owner in schema.body
@@ -115,13 +122,13 @@ def unused(stage: str) -> list[str]:
         for item in owner.body
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
     }
-    behind = list(STAGES)[list(STAGES).index(stage) :]
-    return sorted(fields - set().union(*(mentioned(FOLDER / name) for name in behind)))
+    later = list(STAGES)[list(STAGES).index(stage) :]
+    return sorted(fields.difference(*(mentioned(folder / name) for name in later)))
 
 
 def mentioned(folder: Path) -> set[str]:
-    """Attributes and strings of the modules of `folder` other than params.py, and words of its templates."""
-    words = set()
+    """Attributes and strings of the modules in `folder` other than params.py, and words of its templates."""
+    words: set[str] = set()
     for module in sorted(folder.glob("*.py")):
         if module.name != "params.py":
             nodes = list(ast.walk(ast.parse(module.read_text(encoding="utf-8"))))
@@ -130,8 +137,3 @@ def mentioned(folder: Path) -> set[str]:
     for template in sorted(folder.glob("*.j2")):
         words |= set(re.findall(r"\w+", template.read_text(encoding="utf-8")))
     return words
-
-
-if __name__ == "__main__":
-    no_arguments(__doc__)
-    run("check", main)

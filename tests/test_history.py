@@ -13,7 +13,7 @@ import yaml
 from helpers.commits import GitRepository, alone
 from review import history, results
 from stages.common.entry import UserError
-from tools import declared
+from record import declared
 
 ROOT = Path(__file__).parent.parent
 

@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from review.results import git
+from record import declared
+from record.git import git
 from stages.common.entry import UserError, no_arguments, run
-from tools import declared
 
 # Python imports a module of this name when it starts, so this reaches DVC and every stage.
 SITECUSTOMIZE = """
