@@ -215,7 +215,7 @@ def test_a_start_that_is_another_file_than_params_says_is_refused(tmp_path, pres
     expected = (
         "sha256 is not the checksum of .*, which is [0-9a-f]{64}" if present else "must be a .keras file that exists"
     )
-    with pytest.raises(UserError, match=f"params.yaml: train.init_from.*{expected}"):
+    with pytest.raises(UserError, match=f"params.yaml: train.init_from.*{wrong if present else missing}"):
         initialization.check(start)
 
 
