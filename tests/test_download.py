@@ -28,7 +28,7 @@ from stages.download import mirrors, transfers
 from stages.download.addresses import address, masked
 from stages.download.contents import MirrorError, verified
 from stages.download.mirrors import collect
-from stages.download.params import IDX_FILES, About, Download, Source
+from stages.download.params import IDX_FILES, Download, Source
 from stages.download.writers import writers_csv
 from stages.idx import read_idx, write_idx
 
@@ -151,7 +151,7 @@ def quick_and_alone(monkeypatch):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A function that writes params.yaml with a data set `tiny` into a working folder of the test's own."""
+    """A function that writes params.yaml and datasets.yaml with a data set `tiny` into a folder of its own."""
     monkeypatch.chdir(tmp_path)
 
     def write(*urls, writers=None, dataset="tiny", files=None):
@@ -167,10 +167,10 @@ def project(tmp_path, monkeypatch):
                 "mirror_variable": "TINY_WRITERS_MIRROR",
                 "files": {name: sha256(contents[name]) for name in WRITERS},
             }
-        about = {"title": "Tiny", "classes": ["no", "yes"], "licence": "CC0", "citation": "None", "homepage": "none"}
-        table = {"tiny": {"about": about, "source": source}, "digits": load(ROOT / "params.yaml")["datasets"]["digits"]}
+        catalog = {"tiny": {"source": source}, "digits": load(ROOT / "datasets.yaml")["digits"]}
         block = {"dataset": dataset, "timeout_seconds": 2, "attempts": 2}
-        Path("params.yaml").write_text(yaml.safe_dump({"download": block, "datasets": table}, sort_keys=False))
+        Path("params.yaml").write_text(yaml.safe_dump({"download": block}))
+        Path("datasets.yaml").write_text(yaml.safe_dump(catalog, sort_keys=False))
         return Path("data/raw")
 
     return write
@@ -523,9 +523,7 @@ def test_all_four_files_arrive_verified_with_their_description(project, start_mi
     stage.main()
     assert sorted(path.name for path in raw.iterdir()) == sorted([*IDX_FILES, "dataset.json"])
     description = json.loads((raw / "dataset.json").read_text())
-    about = ["title", "classes", "licence", "citation", "homepage", "disputed"]
-    assert list(description) == ["name", *about, "files", "writers"]
-    assert (description["name"], description["classes"], description["writers"]) == ("tiny", ["no", "yes"], False)
+    assert list(description) == ["name", "files"] and description["name"] == "tiny"
     assert description["files"] == {name: sha256(tiny_contents()[name])[7:] for name in sorted(IDX_FILES)}
     assert [path.name for path in Path("data").iterdir()] == ["raw"]
 
@@ -616,16 +614,15 @@ def test_a_progress_bar_is_drawn_on_a_terminal(tmp_path, start_mirror, monkeypat
 
 def test_an_unknown_data_set_is_answered_with_the_known_ones(project):
     project(dataset="mnits")
-    with pytest.raises(UserError, match="download.dataset is 'mnits', must be one of tiny, digits"):
+    with pytest.raises(UserError, match="download.dataset is 'mnits', must be an entry of datasets.yaml: tiny, digits"):
         stage.main()
 
 
-@pytest.mark.parametrize("table", [None, 3, ["mnist"]])
-def test_a_table_of_data_sets_that_is_none_is_told(project, table):
+@pytest.mark.parametrize("catalog", [None, 3, ["mnist"]])
+def test_a_catalog_that_is_none_is_told(project, catalog):
     project()
-    values = yaml.safe_load(Path("params.yaml").read_text())
-    Path("params.yaml").write_text(yaml.safe_dump(values | {"datasets": table}))
-    with pytest.raises(UserError, match="^params.yaml: datasets is .*, must be a table with an entry per data set$"):
+    Path("datasets.yaml").write_text(yaml.safe_dump(catalog))
+    with pytest.raises(UserError, match="^datasets.yaml holds no blocks"):
         stage.main()
 
 
@@ -639,7 +636,7 @@ def test_writers_come_with_the_images(project, start_mirror):
     assert (raw / "train-writers.csv").read_text().splitlines()[:3] == ["series,writer", "0,100", "1,101"]
     assert len((raw / "t10k-writers.csv").read_text().splitlines()) == 1 + 4
     description = json.loads((raw / "dataset.json").read_text())
-    assert description["writers"] is True and "train-writers.csv" in description["files"]
+    assert {"train-writers.csv", "t10k-writers.csv"} <= set(description["files"])
 
 
 @pytest.mark.parametrize("fault", [404, 500, gzip.compress(b"not the writers", mtime=0)])
@@ -648,7 +645,6 @@ def test_without_writers_the_stage_goes_on_and_says_in_one_line_what_is_missing(
     mirror.fail(WRITERS[1], fault)
     raw = project(mirror.url, writers=[mirror.url])
     stage.main()
-    assert json.loads((raw / "dataset.json").read_text())["writers"] is False
     assert sorted(path.name for path in raw.iterdir()) == sorted([*IDX_FILES, "dataset.json"])
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "without the writers" in line]
     assert "no split by writer and no accuracy by series" in said and "TINY_WRITERS_MIRROR" in said
@@ -682,11 +678,11 @@ def test_the_embedded_digits_need_no_network(project, monkeypatch):
     assert np.bincount(test_labels).min() >= 33 and len(test_labels) == 360
 
 
-def test_embedded_digits_other_than_the_table_knows_are_refused(project):
+def test_embedded_digits_other_than_the_catalog_knows_are_refused(project):
     project(dataset="digits")
-    text = Path("params.yaml").read_text()
-    checksum = yaml.safe_load(text)["datasets"]["digits"]["source"]["files"][LABELS]
-    Path("params.yaml").write_text(text.replace(checksum, "sha256:" + "0" * 64))
+    text = Path("datasets.yaml").read_text()
+    checksum = yaml.safe_load(text)["digits"]["source"]["files"][LABELS]
+    Path("datasets.yaml").write_text(text.replace(checksum, "sha256:" + "0" * 64))
     with pytest.raises(UserError, match=f"scikit-learn carries it: {LABELS}: wrong content"):
         stage.main()
 
@@ -731,16 +727,15 @@ def test_the_probe_is_not_taken_in_by_a_sign_in_page_nor_held_up_by_silence(star
     assert mirrors.offering([page.url, silent.url], LABELS, 0.3) == []
 
 
-# The table in params.yaml
+# The catalog
 
 
-def test_every_data_set_of_the_table_can_be_asked_for():
-    parameters = load(ROOT / "params.yaml")
-    check("download", parameters["download"], Download)
-    assert {"mnist", "digits", "fashion_mnist", "kmnist"} <= set(parameters["datasets"])
-    for name, entry in parameters["datasets"].items():
-        check(f"datasets.{name}.about", entry["about"], About)
-        check(f"datasets.{name}.source", entry["source"], Source)
+def test_every_data_set_of_the_catalog_can_be_asked_for():
+    check("download", load(ROOT / "params.yaml")["download"], Download)
+    catalog = load(ROOT / "datasets.yaml")
+    assert {"mnist", "digits", "fashion_mnist", "kmnist"} <= set(catalog)
+    for name, entry in catalog.items():
+        check(f"{name}.source", entry["source"], Source)
 
 
 @pytest.mark.parametrize(
@@ -751,7 +746,7 @@ def test_every_data_set_of_the_table_can_be_asked_for():
         ({"mirror": "typo"}, "mirror is unknown"),
     ],
 )
-def test_a_mistake_in_the_table_is_named(change, said):
-    source = load(ROOT / "params.yaml")["datasets"]["mnist"]["source"] | change
+def test_a_mistake_in_the_catalog_is_named(change, said):
+    source = load(ROOT / "datasets.yaml")["mnist"]["source"] | change
     with pytest.raises(UserError, match=said):
-        check("datasets.mnist.source", source, Source)
+        check("mnist.source", source, Source)
