@@ -304,7 +304,7 @@ def test_a_parameter_of_the_comparison_reruns_what_uses_it(settled, would_run, f
         ("data/prepared/train/images.npy", {"preprocess"} | TRAINED | SCORED),
         ("data/prepared/validation/labels.npy", {"preprocess"} | TRAINED | SCORED),
         ("data/prepared/test/images.npy", {"preprocess"} | TRAINED | SCORED),
-        ("data/prepared/dataset.json", set()),
+        ("data/prepared/dataset.json", {"preprocess"} | TRAINED | SCORED),
         ("comparison/models/two/model.tflite", {"train@two", "evaluate@two", "summary"}),
         ("comparison/seconds/one.json", {"train@one", "evaluate@one", "summary"}),
         ("comparison/metrics/one.json", {"evaluate@one", "summary"}),
