@@ -237,7 +237,7 @@ def fold(train, validation, train_labels=(), validation_labels=()):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """The working directory with six prepared test images, known writers, and PROBABILITIES as the outputs of a model."""
+    """The working directory with six prepared test images, known writers, and a model with PROBABILITIES as outputs."""
     monkeypatch.chdir(tmp_path)
     test = tmp_path / "data" / "prepared" / "test"
     test.mkdir(parents=True)

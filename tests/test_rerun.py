@@ -157,7 +157,7 @@ def test_a_part_of_the_data_set_s_entry_concerns_the_stages_that_read_it_and_no_
 @pytest.mark.parametrize(
     "keys, value",
     [(["mnist", "about", "title"], "Other"), (["mnist", "classes"], []), (["kmnist"], {}), (["words"], {})],
-    ids=lambda value: ".".join(value) if isinstance(value, list) else None,
+    ids=["title", "classes", "removed", "added"],
 )
 def test_the_entry_of_another_data_set_reruns_nothing(settled, would_run, keys, value):
     with touched(settled.folder, "datasets.yaml", edited(settled.folder, "datasets.yaml", *keys, value=value)):
@@ -171,7 +171,7 @@ def test_the_entry_of_another_data_set_reruns_nothing(settled, would_run, keys, 
         (["classes"], ["zero", *"123456789"], ["validate", "evaluate", "report"]),
         (["disputed"], [3], ["evaluate", "report"]),
     ],
-    ids=lambda value: ".".join(value) if isinstance(value, list) else None,
+    ids=["citation", "classes", "disputed"],
 )
 def test_words_about_the_data_really_rerun_what_shows_them_and_train_nothing(settled, would_run, keys, value, ran):
     with touched(
@@ -304,7 +304,7 @@ def test_a_parameter_of_the_comparison_reruns_what_uses_it(settled, would_run, f
         ("data/prepared/train/images.npy", {"preprocess"} | TRAINED | SCORED),
         ("data/prepared/validation/labels.npy", {"preprocess"} | TRAINED | SCORED),
         ("data/prepared/test/images.npy", {"preprocess"} | TRAINED | SCORED),
-        ("data/prepared/dataset.json", set()),
+        ("data/prepared/dataset.json", {"preprocess"} | TRAINED | SCORED),
         ("comparison/models/two/model.tflite", {"train@two", "evaluate@two", "summary"}),
         ("comparison/seconds/one.json", {"train@one", "evaluate@one", "summary"}),
         ("comparison/metrics/one.json", {"evaluate@one", "summary"}),

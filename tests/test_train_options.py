@@ -212,8 +212,8 @@ def test_a_start_that_is_another_file_than_params_says_is_refused(tmp_path, pres
     if present:
         file.write_bytes(b"something else")
     start = InitFrom(path=str(file), sha256="0" * 64, frozen_layers=0)
-    expected = "sha256 is not that of .*, which is [0-9a-f]{64}" if present else "must be a .keras file that exists"
-    with pytest.raises(UserError, match=f"params.yaml: train.init_from.*{expected}"):
+    wrong, missing = "sha256 is not the checksum of .*, which is [0-9a-f]{64}", "must be a .keras file that exists"
+    with pytest.raises(UserError, match=f"params.yaml: train.init_from.*{wrong if present else missing}"):
         initialization.check(start)
 
 

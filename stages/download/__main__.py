@@ -9,6 +9,7 @@ from stages import datasets
 from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.common.files import write_json
+from stages.download.addresses import masked
 from stages.download.folders import replacing_folder
 from stages.download.mirrors import in_order, offering
 from stages.download.params import Download, Downloaded
@@ -43,8 +44,8 @@ def probe() -> None:
     mirrors = in_order(source.mirrors, source.mirror_variable)
     found = offering(mirrors, PROBE_FILE, PROBE_SECONDS)
     if not found:
-        raise UserError(f"no source of {p.dataset} answers: {', '.join(mirrors)}")
-    print(f"download: {p.dataset} is offered by {found[0]}")
+        raise UserError(f"no source of {p.dataset} answers: {', '.join(map(masked, mirrors))}")
+    print(f"download: {p.dataset} is offered by {masked(found[0])}")
 
 
 if __name__ == "__main__":
