@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from review.results import git
+from record.git import git
 
 
 def copy_repository(to: Path) -> None:

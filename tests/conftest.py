@@ -18,6 +18,12 @@ def values():
     return yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
+@pytest.fixture
+def catalog():
+    """The whole of datasets.yaml as plain values, fresh for each test to change."""
+    return yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8"))
+
+
 @pytest.fixture(scope="session")
 def digits():
     """Images uint8 (1797, 28, 28) and labels uint8 (1797): scikit-learn's digits as preprocess makes them."""
@@ -52,9 +58,11 @@ def clone(tmp_path_factory, environment):
     """A function that gives the repository as a fresh clone has it, on a machine where nobody offers MNIST,
     with a training that takes seconds."""
 
-    def offline_and_short(values):
-        source = values["datasets"]["mnist"]["source"]
+    def offline(catalog):
+        source = catalog["mnist"]["source"]
         source["mirrors"] = source["writers"]["mirrors"] = [NOWHERE]
+
+    def short(values):
         values["download"] |= {"dataset": "mnist", "timeout_seconds": 2, "attempts": 1}
         values["train"] |= {"model": "fnn", "epochs": 2, "batch_size": 32}
 
@@ -68,7 +76,8 @@ def clone(tmp_path_factory, environment):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
         made = Clone(folder, environment)
-        made.change(offline_and_short)
+        made.change(offline, "datasets.yaml")
+        made.change(short)
         made.well("git", "init", "--quiet")
         made.commit()
         return made
@@ -83,7 +92,7 @@ def launched(clone):
     Besides the clone, what the launcher printed.
     """
     made = clone()
-    return made, made.well(sys.executable, "-m", "tools.launch")
+    return made, made.well(sys.executable, "-m", "tools.run")
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import yaml
 
 from helpers import recorder
 from helpers.watching import Seen, watching
-from stages.common.idx import read_idx
+from stages.idx import read_idx
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="opened files are watched with inotify"),
@@ -32,7 +32,7 @@ def declared(here, *files):
     return {
         stage["name"]: stage
         for file in files
-        for stage in json.loads(here.well(sys.executable, "-m", "tools.declared", file))
+        for stage in json.loads(here.well(sys.executable, "-m", "record.declared", file))
     }
 
 

@@ -245,7 +245,7 @@ def test_each_of_several_mistakes_begins_with_the_name_of_the_stage(tmp_path, va
 
 
 @pytest.mark.parametrize(
-    "module", ["stages.report", "tools.share", "tools.launch", "comparison", "benchmarks.pipeline"]
+    "module", ["stages.report", "tools.share", "tools.run", "comparison", "benchmarks.pipeline"]
 )
 def test_a_command_without_arguments_answers_help_and_refuses_the_rest(tmp_path, environment, module):
     for argument, code in (("--help", 0), ("surplus", 2)):

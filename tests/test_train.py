@@ -59,8 +59,6 @@ def project(tmp_path_factory, digits, settings):
             prepared.mkdir(parents=True)
             np.save(prepared / "images.npy", images[rows])
             np.save(prepared / "labels.npy", labels[rows])
-        classes = [str(digit) for digit in range(10)]
-        (folder / "data/prepared/dataset.json").write_text(json.dumps({"classes": classes}))
         parameters = {"train": changes["train"] if "train" in changes else settings(**changes).model_dump()}
         (folder / "params.yaml").write_text(yaml.safe_dump(parameters))
         return folder

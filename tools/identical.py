@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from record import declared
 from record.copies import copy_repository
 from stages.common.entry import UserError, no_arguments, run
-from tools import declared
 
 SURROUNDINGS = Path(__file__).parent / "surroundings"
 RUNS = {

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
+from stages import datasets
 from stages.common import parameters
 from stages.common.entry import no_arguments, run
 from stages.common.files import write_text
 from stages.report import inputs, pictures, tables
 from stages.report.page import render
-from stages.report.params import Report
+from stages.report.params import Report, Reported
 
+RAW = Path("data/raw/dataset.json")
 DATA = Path("data/prepared")
 METRICS = Path("metrics")
 PREDICTIONS = Path("data/predictions")
@@ -24,7 +26,9 @@ def main() -> None:
     report = parameters.read("report", Report)
     blocks = tables.parameter_blocks(parameters.load())
 
-    dataset = inputs.read_json(DATA / "dataset.json")
+    chosen = datasets.chosen(Reported)
+    described = inputs.read_json(RAW) | inputs.read_json(DATA / "dataset.json")
+    dataset = described | chosen.model_dump() | chosen.about.model_dump()
     training = inputs.read_json(Path("models/training.json"))
     trained = inputs.read_json(METRICS / "train.json")
     metrics = inputs.read_json(METRICS / "evaluate.json")
@@ -58,7 +62,7 @@ def main() -> None:
         "suspects": tables.suspects(suspects, ("test",), names, report.gallery_images),
         "suspects_training": tables.suspects(suspects, ("train", "validation"), names, report.gallery_images),
     }
-    disputed = {int(row["index"]) for row in suspects if row["part"] == "test"} & {*dataset.get("disputed", [])}
+    disputed = {int(row["index"]) for row in suspects if row["part"] == "test"} & {*chosen.disputed}
     for row in (row for gallery in galleries.values() for row in gallery):
         row["image"] = pictures.png(images[row["part"]][row["index"]])
 

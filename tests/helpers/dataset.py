@@ -2,7 +2,7 @@
 
 import hashlib
 
-from stages.common.idx import write_idx
+from stages.idx import write_idx
 
 
 def write_dataset(folder, arrays):
