@@ -17,6 +17,7 @@ import pytest
 from stages.common.entry import UserError
 from stages.evaluate.corruptions import STRENGTHS
 from stages.evaluate.scores import wilson
+from stages.pages.png import data_address
 from stages.report import pictures, tables
 from stages.report.__main__ import main
 
@@ -232,7 +233,7 @@ def test_the_interval_over_writers_is_shown_where_it_is_known(tmp_path, monkeypa
     _, text, card = render(tmp_path, monkeypatch)
     assert re.search(r"; resampling whole writers:\s12.35% to 98.77%\.", text)
     assert "; resampling whole writers: 12.35% to 98.77%)." in card
-    assert "| 95% interval, resampling whole writers | 12.35% to 98.77% |" in card
+    assert "| 95 % interval, resampling whole writers | 12.35% to 98.77% |" in card
 
 
 def test_the_accuracy_on_undisputed_images_is_shown_where_some_are_disputed(tmp_path, monkeypatch):
@@ -321,9 +322,9 @@ def test_robustness_is_shown_by_corruption_and_severity(tmp_path, monkeypatch):
     table = tmp_path / "metrics/robustness.csv"
     table.write_text(table.read_text().replace("blur,3,0.7", "blur,3,0.123"))
     page, text, card = render(tmp_path, monkeypatch)
-    shown = [alt for alt in page.pictures if re.search(r"severity \d|as it is", alt)]
+    shown = [alt for alt in page.pictures if re.search(r"severity \d|unchanged", alt)]
     assert len(shown) == 7 * 6 and "blur, severity 3" in shown
-    assert "12.3%" in text and "of 800 such images" in text
+    assert "12.3%" in text and "on 800 such images" in text
     assert re.search(r"noise does the least harm\s+\(70.00%\), blur the most \(58.46%\)", text)
     assert "| Accuracy on corrupted images, mean | 70.00% |" in card
     assert "| – rotation, severity 1 to 5 | 90.00% to 50.00% |" in card
@@ -349,13 +350,13 @@ def test_a_suspect_is_shown_with_its_own_picture(tmp_path, monkeypatch):
         np.save(tmp_path / f"data/prepared/{part}/images.npy", np.full((5, 28, 28), level, np.uint8))
     _, text, _ = render(tmp_path, monkeypatch)
     for name, level in (("Validation image 0", 200), ("Train image 1", 100)):
-        picture = re.escape(pictures.png(np.full((28, 28), level, np.uint8)))
+        picture = re.escape(data_address(np.full((28, 28), level, np.uint8)))
         assert re.search(f'src="{picture}" alt="{name}', text)
 
 
-def test_without_folds_the_page_says_that_training_labels_were_not_looked_at(tmp_path, monkeypatch):
+def test_without_folds_the_page_says_that_training_labels_were_not_checked(tmp_path, monkeypatch):
     page, text, card = render(inputs(tmp_path, suspects=0), monkeypatch)
-    assert "Their labels were not looked at" in text and "dvc exp run -S train.folds=5" in text
+    assert "These labels were not checked" in text and "dvc exp run -S train.folds=5" in text
     assert not any("the model says" in alt for alt in page.pictures) and text.count("No label is suspect.") == 1
     assert "no labels of the test images with confidence. Some" in card
 
@@ -388,7 +389,7 @@ def test_png_is_the_image():
     from PIL import Image
 
     image = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    with urlopen(pictures.png(image)) as content:
+    with urlopen(data_address(image)) as content:
         assert (np.asarray(Image.open(BytesIO(content.read()))) == image).all()
 
 
