@@ -22,7 +22,7 @@ run: $(BIN)/.installed ## run the pipeline: data, checks, training, scores, repo
 	@python -m tools.launch
 
 test: $(BIN)/.installed-dev ## run the test suite, offline
-	@python -m pytest -n auto
+	@python -m pytest -n auto --dist loadgroup
 
 reproduce: $(BIN)/.installed ## run the pipeline as continuous integration does: it believes no lock, and chooses no data
 	@python -m tools.reproduce

@@ -114,7 +114,7 @@ def ours(p: Train, rung: int) -> dict[str, float]:
     test, shipped = read("test"), export.shippable(build, members, p.model)
     return {
         "seconds": seconds,
-        "test_accuracy": fitting.score(training.answers(shipped, test["images"]), test["labels"])[1],
+        "test_accuracy": fitting.score(training.outputs(shipped, test["images"]), test["labels"])[1],
     }
 
 

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_github import BOT, finished, posted, pull, serving, settings
 
+from helpers.fake_github import BOT, finished, posted, pull, serving, settings
 from review import comment
 
 ROOT = Path(__file__).parent.parent

@@ -1,6 +1,5 @@
 """Comparing two commits: what is said of their mistakes, and what is refused, in real Git repositories."""
 
-import hashlib
 import json
 import re
 import subprocess
@@ -8,53 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
-from conftest import GitRepository, alone
 
+from helpers.commits import NOISE, SUMS, Repository, alone, scored
 from review import results
 from review.compare import main, noise_sentence, paired, seed_noise
 from review.results import Results
 from stages.common.entry import UserError
 
 ROOT = Path(__file__).parent.parent
-SUMS = ["c0de", "7ea1", "5e1d"]  # of results.TRAINED_ON
-NOISE = {"accuracy_mean": 0.9, "accuracy_sd": 0.001, "accuracy_low": 0.898, "accuracy_high": 0.902, "seeds": 5}
-
-
-def scored(wrong, name="a", images=1000, test_data="f00d", noise=None):
-    """Results with the images of the indices `wrong` misclassified; the class of image i is i % 10."""
-    right = images - len(wrong)
-    numbers = {"accuracy": right / images, "accuracy_low": 0.5, "accuracy_high": 1.0}
-    numbers |= {"mistakes": len(wrong), "images": images}
-    return Results(name, numbers, {index: index % 10 for index in wrong}, test_data, noise)
-
-
-class Repository(GitRepository):
-    """A Git repository of `metrics` and a dvc.lock that fits them."""
-
-    def write(self, path, text):
-        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (self.folder / path).write_bytes(text.encode())
-
-    def lock(self, test_data="f00d", train=None):
-        """Write the dvc.lock that `dvc repro` would leave, with an entry of the training where it is given a block."""
-        outs = [
-            {"path": path, "md5": hashlib.md5((self.folder / path).read_bytes()).hexdigest()}
-            for path in (results.NUMBERS, results.MISTAKES)
-        ]
-        stage = {"deps": [{"path": results.TEST_DATA, "md5": test_data}], "outs": outs}
-        stages = {"evaluate": stage}
-        if train is not None:
-            deps = [{"path": path, "md5": md5} for path, md5 in zip(results.TRAINED_ON, SUMS)]
-            stages["train"] = {"deps": deps, "params": {"params.yaml": {"train": train}}}
-        self.write("dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": stages}))
-
-    def score(self, wrong, test_data="f00d", labels=None, **numbers):
-        """Write what evaluating a model that misclassifies the images `wrong` leaves."""
-        table = [f"{index},{(labels or {}).get(index, index % 10)},0,0.9" for index in wrong]
-        self.write(results.MISTAKES, "\n".join(["index,label,predicted,confidence", *table, ""]))
-        self.write(results.NUMBERS, json.dumps(dict(scored(wrong).numbers) | numbers))
-        self.lock(test_data)
 
 
 @pytest.fixture

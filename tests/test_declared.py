@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import recorder
 import yaml
-from watching import Seen, watching
 
-from stages.common.idx import read_idx
+from helpers import recorder
+from helpers.watching import Seen, watching
+from stages.idx import read_idx
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="opened files are watched with inotify")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="opened files are watched with inotify"),
+    pytest.mark.xdist_group("declared"),
+]
 
 PIPELINE = ["download", "validate", "preprocess", "train", "evaluate", "report"]
 COMPARISON = ["train@one", "evaluate@one", "summary"]

@@ -2,10 +2,12 @@
 
 import json
 import shutil
-import sys
 
 import pytest
-from conftest import Clone
+
+from helpers.clone import ROOT, Clone
+
+pytestmark = pytest.mark.xdist_group("settled")
 
 
 @pytest.fixture
@@ -303,7 +305,7 @@ def test_broken_files_fail_in_words(cloned, file, content):
 
 
 def test_outside_a_repository_it_fails_in_words(environment, tmp_path):
-    ended = Clone(tmp_path, environment).python("-m", "tools.fresh", PYTHONPATH=str(sys.modules["conftest"].ROOT))
+    ended = Clone(tmp_path, environment).python("-m", "tools.fresh", PYTHONPATH=str(ROOT))
     assert ended.returncode == 1
     assert ended.stderr.startswith("fresh: ")
     assert len(ended.stderr.splitlines()) == 1

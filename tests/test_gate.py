@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pull_requests import GATE, begin
-from test_compare import NOISE, scored
 
+from helpers.commits import NOISE, scored
+from helpers.pull_requests import GATE, begin
 from review import gate, results
 from review.compare import paired
 from review.gate import Rule, judge, read

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from conftest import GitRepository, alone
 
+from helpers.commits import GitRepository, alone
 from review import history, results
 from stages.common.entry import UserError
 from tools import declared

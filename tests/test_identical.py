@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from conftest import Clone
 
+from helpers.clone import Clone
 from tools import identical
 
+pytestmark = pytest.mark.xdist_group("identical")
 PIPELINE_WRITES = 23  # dvc.lock and the outputs, metrics and plots of six stages
 
 

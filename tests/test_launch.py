@@ -131,6 +131,7 @@ def test_mistaken_parameters_are_told_before_anything_runs(commands):
     assert commands == []
 
 
+@pytest.mark.xdist_group("pipeline")
 def test_a_first_run_without_network_ends_with_a_number_and_a_page(launched):
     clone, output = launched
     assert "No source of mnist answers: running the embedded digits instead." in output
@@ -140,6 +141,7 @@ def test_a_first_run_without_network_ends_with_a_number_and_a_page(launched):
     assert (clone.folder / "reports" / "index.html").exists()
 
 
+@pytest.mark.xdist_group("pipeline")
 def test_a_run_with_nothing_changed_says_so(launched):
     clone, _ = launched
     clone.reproduced()  # whatever another test has changed

@@ -48,6 +48,7 @@ def test_ensembles_of_different_seeds_share_no_member():
     assert len(set(members)) == 12
 
 
+@pytest.mark.xdist_group("settled")
 def test_each_seed_is_trained_and_scored_by_the_stages(settled):
     path = settled.folder / noise.NOISE
     before = path.read_bytes()

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import yaml
 
+pytestmark = pytest.mark.xdist_group("pipeline")
 STAGES = ["download", "validate", "preprocess", "train", "evaluate", "report"]
 
 
@@ -29,11 +30,11 @@ def test_every_declared_output_is_there_and_is_about_the_digits(pipeline):
     for path in declared:
         target = pipeline.folder / path
         assert any(target.iterdir()) if target.is_dir() else target.stat().st_size, path
-    described = json.loads((pipeline.folder / "data/prepared/dataset.json").read_text())
-    assert described["name"] == "digits"
-    assert sum(described["images"].values()) == 1797
-    assert described["title"] in (pipeline.folder / "reports/index.html").read_text()
-    assert described["title"] in (pipeline.folder / "reports/model_card.md").read_text()
+    assert json.loads((pipeline.folder / "data/raw/dataset.json").read_text())["name"] == "digits"
+    assert sum(json.loads((pipeline.folder / "data/prepared/dataset.json").read_text())["images"].values()) == 1797
+    title = yaml.safe_load((pipeline.folder / "datasets.yaml").read_text())["digits"]["about"]["title"]
+    for page in ("reports/data/index.html", "reports/index.html", "reports/model_card.md"):
+        assert title in (pipeline.folder / page).read_text()
 
 
 def test_a_second_run_runs_nothing(pipeline):
@@ -68,8 +69,12 @@ def test_dvc_tells_the_changed_parameters(pipeline):
 def test_dvc_plots_make_a_page_of_every_plot(pipeline, tmp_path, command):
     pipeline.dvc("plots", command, "--out", str(tmp_path))
     page = (tmp_path / "index.html").read_text()
-    titles = [next(iter(plot)) for plot in yaml.safe_load((pipeline.folder / "dvc.yaml").read_text())["plots"]]
-    assert len(titles) > 4
+    declared = yaml.safe_load((pipeline.folder / "dvc.yaml").read_text())
+    titles = [next(iter(plot)) for plot in declared["plots"]]
+    titles += [
+        next(iter(plot.values()))["title"] for stage in declared["stages"].values() for plot in stage.get("plots", [])
+    ]
+    assert len(titles) > 7
     assert [title for title in titles if title not in page] == []
 
 
@@ -85,7 +90,7 @@ def test_a_change_of_the_report_reruns_only_the_report(pipeline):
 
 
 def test_a_change_of_another_data_set_reruns_nothing(pipeline):
-    pipeline.change(lambda values: values["datasets"]["kmnist"]["about"].update(title="Cursive"))
+    pipeline.change(lambda catalog: catalog["kmnist"]["about"].update(title="Cursive"), "datasets.yaml")
     assert pipeline.reproduced()[0] == []
 
 

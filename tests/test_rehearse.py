@@ -12,13 +12,13 @@ import subprocess
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, Clone, write_dataset
-from fake_github import finished, posted, pull, serving, settings
-from test_resolve import NOBODY
 
+from helpers.clone import NOBODY, ROOT, Clone
+from helpers.dataset import write_dataset
+from helpers.fake_github import finished, posted, pull, serving, settings
 from stages.download.embedded import digits as embedded
 
-pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+pytestmark = [pytest.mark.skipif(not shutil.which("make"), reason="needs make"), pytest.mark.xdist_group("rehearse")]
 PAGE = "reports/review/review.md"
 
 

@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+
+from helpers.clone import ROOT
 
 STAGE = """\
 stages:

@@ -1,5 +1,6 @@
 """What a change reruns: exactly the stages that the graph says, in DVC's own words, on the embedded digits."""
 
+import json
 import os
 from contextlib import contextmanager
 
@@ -7,7 +8,10 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of a package that DVC uses
+pytestmark = [
+    pytest.mark.xdist_group("settled"),
+    pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of a package that DVC uses
+]
 PIPELINE = ["download", "validate", "preprocess", "train", "evaluate", "report"]
 OUTPUTS = {
     "download": [
@@ -75,6 +79,12 @@ def would_run(settled, monkeypatch):
     return ask
 
 
+def changed():
+    """The stages of both pipelines of which something that they declare has changed, whatever other stages write."""
+    with Repo() as repo:
+        return {*repo.status(["dvc.yaml"]), *repo.status(["comparison/dvc.yaml"])}
+
+
 @contextmanager
 def touched(folder, file, content=None):
     """`file` with `content`, or with a line more, or there at all; afterwards as it was."""
@@ -108,9 +118,6 @@ def test_without_a_change_nothing_reruns(would_run):
     "keys, value, first",
     [
         (["download", "attempts"], 7, "download"),
-        (["datasets", "digits", "about", "title"], "Other", "download"),
-        (["datasets", "digits", "source", "mirrors"], ["/elsewhere"], "download"),
-        (["datasets", "digits", "expect", "border_intensity"], 130, "validate"),
         (["validate", "sample_images"], 3, "validate"),
         (["preprocess", "seed"], 99, "preprocess"),
         (["train", "epochs"], 9, "train"),
@@ -118,17 +125,84 @@ def test_without_a_change_nothing_reruns(would_run):
         (["evaluate", "reliability_bins"], 9, "evaluate"),
         (["evaluate", "robustness_images"], 200, "evaluate"),
         (["report", "gallery_images"], 9, "report"),
-        (["datasets", "mnist", "about", "title"], "Other", None),
-        (["datasets", "mnist", "source", "mirrors"], [], None),
-        (["datasets", "mnist", "expect", "image_size"], 29, None),
-        (["datasets", "kmnist"], {}, None),
-        (["datasets", "words"], {}, None),
     ],
     ids=lambda value: ".".join(value) if isinstance(value, list) else None,
 )
 def test_a_parameter_reruns_its_stage_and_what_follows(settled, would_run, keys, value, first):
     with touched(settled.folder, "params.yaml", edited(settled.folder, "params.yaml", *keys, value=value)):
         assert would_run() == from_on(first)
+
+
+PARTS = {  # of an entry of datasets.yaml: the stages that read it, of the pipeline and of the comparison
+    ("about", "title"): ("Other", ["validate", "report"], []),
+    ("about", "citation"): ("Other", ["validate", "report"], []),
+    ("about", "licence"): ("Other", ["validate", "report"], []),
+    ("about", "homepage"): ("https://other.example", ["validate", "report"], []),
+    ("classes",): (list("abcdefghij"), ["validate", "evaluate", "report"], ["evaluate@one", "evaluate@two"]),
+    ("disputed",): ([3], ["evaluate", "report"], ["evaluate@one", "evaluate@two"]),
+    ("source", "mirrors"): (["/elsewhere"], ["download"], []),
+    ("expect", "border_intensity"): (130, ["validate"], []),
+}
+
+
+@pytest.mark.parametrize("keys", PARTS, ids=".".join)
+def test_a_part_of_the_data_set_s_entry_concerns_the_stages_that_read_it_and_no_others(settled, would_run, keys):
+    value, pipeline, comparison = PARTS[keys]
+    with touched(
+        settled.folder, "datasets.yaml", edited(settled.folder, "datasets.yaml", "digits", *keys, value=value)
+    ):
+        assert changed() == {*pipeline, *(f"comparison/dvc.yaml:{stage}" for stage in comparison)}
+
+
+@pytest.mark.parametrize(
+    "keys, value",
+    [(["mnist", "about", "title"], "Other"), (["mnist", "classes"], []), (["kmnist"], {}), (["words"], {})],
+    ids=["title", "classes", "removed", "added"],
+)
+def test_the_entry_of_another_data_set_reruns_nothing(settled, would_run, keys, value):
+    with touched(settled.folder, "datasets.yaml", edited(settled.folder, "datasets.yaml", *keys, value=value)):
+        assert changed() == set()
+
+
+@pytest.mark.parametrize(
+    "keys, value, ran",
+    [
+        (["about", "citation"], "Other", ["validate", "report"]),
+        (["classes"], ["zero", *"123456789"], ["validate", "evaluate", "report"]),
+        (["disputed"], [3], ["evaluate", "report"]),
+    ],
+    ids=["citation", "classes", "disputed"],
+)
+def test_words_about_the_data_really_rerun_what_shows_them_and_train_nothing(settled, would_run, keys, value, ran):
+    with touched(
+        settled.folder, "datasets.yaml", edited(settled.folder, "datasets.yaml", "digits", *keys, value=value)
+    ):
+        assert settled.reproduced()[0] == ran
+    assert settled.reproduced()[0] == []  # back again: the first run's outputs come from the cache
+    assert settled.well("git", "status", "--porcelain") == ""
+
+
+def test_numbers_of_the_data_checks_concern_no_stage_behind_them_but_the_verdict_does(settled, would_run):
+    verdict = settled.folder / "metrics/validate.json"
+    numbers = json.loads(verdict.read_text(encoding="utf-8"))
+    with touched(settled.folder, "metrics/validate.json", json.dumps(numbers | {"split_shift": 0.5})):
+        assert changed() == {"validate"}  # its output is not what it wrote
+    with touched(settled.folder, "metrics/validate.json", json.dumps(numbers | {"success": False})):
+        assert changed() == {"validate", "preprocess"}
+
+
+@pytest.mark.parametrize(
+    "file, stages, comparison",
+    [
+        ("stages/idx.py", ["download", "validate", "preprocess"], []),
+        ("stages/quiet.py", ["train", "evaluate"], ["train", "evaluate"]),
+        ("stages/datasets.py", ["download", "validate", "evaluate", "report"], ["evaluate"]),
+    ],
+)
+def test_code_of_several_stages_concerns_these_alone(settled, would_run, file, stages, comparison):
+    models = {f"comparison/dvc.yaml:{stage}@{model}" for stage in comparison for model in ("one", "two")}
+    with touched(settled.folder, file):
+        assert changed() == {*stages, *models}
 
 
 @pytest.mark.parametrize(
@@ -158,10 +232,9 @@ def test_a_line_more_in_a_file_reruns_the_stage_whose_code_it_is_and_what_follow
 
 
 def test_a_change_of_the_common_code_reruns_every_stage_whatever_those_before_it_write(settled, would_run):
-    with touched(settled.folder, "stages/common/entry.py"), Repo() as repo:
-        changed = repo.status(["dvc.yaml"]) | repo.status(["comparison/dvc.yaml"])
     models = [f"comparison/dvc.yaml:{stage}@{model}" for stage in ("train", "evaluate") for model in ("one", "two")]
-    assert changed.keys() == {*PIPELINE, *models, "comparison/dvc.yaml:summary"}
+    with touched(settled.folder, "stages/common/entry.py"):
+        assert changed() == {*PIPELINE, *models, "comparison/dvc.yaml:summary"}
 
 
 @pytest.mark.parametrize("stage, file", [(stage, file) for stage, files in OUTPUTS.items() for file in files])
@@ -226,7 +299,7 @@ def test_a_parameter_of_the_comparison_reruns_what_uses_it(settled, would_run, f
         ("stages/train/models.py", TRAINED | SCORED),
         ("stages/evaluate/scores.py", SCORED),
         ("stages/preprocess/split.py", {"preprocess"} | TRAINED | SCORED),
-        ("stages/report/page.py", set()),
+        ("stages/report/tables.py", set()),
         ("comparison/pictures.py", {"summary"}),
         ("data/prepared/train/images.npy", {"preprocess"} | TRAINED | SCORED),
         ("data/prepared/validation/labels.npy", {"preprocess"} | TRAINED | SCORED),

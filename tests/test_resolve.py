@@ -1,10 +1,10 @@
 """`make resolve`: real merges of branches whose pipelines have run, on the embedded digits."""
 
 import pytest
-from conftest import Clone
 
-NOBODY = {f"GIT_{role}_{key}": "nobody@localhost" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
-NOBODY |= {"GIT_EDITOR": "true"}  # what --continue would open for the message
+from helpers.clone import NOBODY, Clone
+
+pytestmark = pytest.mark.xdist_group("settled")
 
 
 def cloned(origin, folder, environment):

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import yaml
 from markdown_it import MarkdownIt
-from pull_requests import GATE, PARAMETERS, PIPELINE, begin
-from test_compare import NOISE
 
+from helpers.commits import NOISE
+from helpers.pull_requests import GATE, PARAMETERS, PIPELINE, begin
 from review import comment, escape, gallery, gate, render, results, snapshot
 from review.page import Chart, Section, Table, Verdict
 

@@ -7,8 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from conftest import NOWHERE, Clone
 
+from helpers.clone import NOWHERE, Clone
+
+pytestmark = pytest.mark.xdist_group("settled")
 NUMBERS = ["metrics/evaluate.json", "metrics/reliability.csv", "dvc.lock"]
 
 

@@ -18,6 +18,7 @@ import yaml
 from stages.common.parameters import check
 from stages.train.params import Train, model_functions
 
+pytestmark = pytest.mark.xdist_group("train")
 ROOT = Path(__file__).parent.parent
 WHITE = 255.0
 # Twenty epochs of a dense net: enough to learn, and few seconds' work.
@@ -58,8 +59,6 @@ def project(tmp_path_factory, digits, settings):
             prepared.mkdir(parents=True)
             np.save(prepared / "images.npy", images[rows])
             np.save(prepared / "labels.npy", labels[rows])
-        classes = [str(digit) for digit in range(10)]
-        (folder / "data/prepared/dataset.json").write_text(json.dumps({"classes": classes}))
         parameters = {"train": changes["train"] if "train" in changes else settings(**changes).model_dump()}
         (folder / "params.yaml").write_text(yaml.safe_dump(parameters))
         return folder

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import NOWHERE, ROOT, write_dataset
 
+from helpers.clone import NOWHERE, ROOT
+from helpers.dataset import write_dataset
 from stages.common.entry import UserError
 from stages.download.embedded import digits as embedded
 from tools import transfer

@@ -14,7 +14,7 @@ import yaml
 from sklearn.datasets import load_digits
 
 from stages.common.entry import UserError
-from stages.common.idx import read_idx, write_idx
+from stages.idx import read_idx, write_idx
 from stages.validate.__main__ import main
 from stages.validate.raw import Split
 from stages.validate.suite import Check, judge

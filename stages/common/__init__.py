@@ -1,1 +1,1 @@
-"""What several stages share. A change here reruns every stage, so it stays tiny."""
+"""What every stage imports. A change here reruns every stage, so it stays tiny."""

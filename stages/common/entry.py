@@ -10,20 +10,20 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake its reader can mend: the message says what is wrong, where, and what to do."""
+    """A mistake that its reader can mend: the message says what is wrong, where, and what to do."""
 
 
 def no_arguments(description: str | None) -> None:
-    """Answer `--help` with `description` and refuse everything else: a command that takes nothing would run instead."""
+    """Print `description` for `--help`; refuse any other argument, which would be ignored silently otherwise."""
     argparse.ArgumentParser(description=description).parse_args()
 
 
 def run(name: str, main: Callable[[], None]) -> None:
-    """Run `main`; a `UserError` or an unwritable disk ends the process with exit code 1 and its message, each line
-    of which begins with `name`.
+    """Run `main`. A `UserError` or an `OSError` ends the process with exit code 1 and its message, each line of which
+    begins with `name`.
 
-    With STAGE_SECONDS set to a file, `{"stage": name, "seconds": …}` is appended to it, one JSON
-    object a line: wall-clock time stays out of every output that DVC hashes.
+    If STAGE_SECONDS names a file, `{"stage": name, "seconds": …}` is appended to it as a line of JSON: wall-clock time
+    stays out of every output that DVC hashes.
     """
     start = time.perf_counter()
     try:

@@ -10,9 +10,9 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it when the block ends well, removed otherwise.
+    """A temporary path beside `path`: renamed to `path` if the block succeeds, removed otherwise.
 
-    It keeps the suffix, since writers such as Keras choose their format by it.
+    It keeps the suffix, since Keras and others choose the format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")

@@ -26,19 +26,18 @@ class Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"{key.value} is there twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                problem = f"{key.value} is there twice"
+                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
 def read(block: str, schema: type[B], path: Path = FILE) -> B:
-    """The block at the dotted path `block` (`train`, `datasets.mnist.source`) as a `schema`.
+    """The block at the dotted path `block` (`train`, `models.fnn`) as a `schema`.
 
-    Raises `UserError` with one line a problem: file, key, value, what it must be.
+    Raises `UserError` with one line for each problem: file, key, value, what it must be.
     """
     values: Any = load(path)
     for key in block.split("."):
@@ -49,8 +48,9 @@ def read(block: str, schema: type[B], path: Path = FILE) -> B:
 
 
 def load(path: Path = FILE) -> dict[str, Any]:
-    """The whole file as plain Python values. Raises `UserError` where it is missing, not UTF-8,
-    not YAML or without blocks.
+    """The whole file as plain Python values.
+
+    Raises `UserError` if it is missing, is not UTF-8, is not YAML or has no blocks.
     """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader)
@@ -60,27 +60,17 @@ def load(path: Path = FILE) -> dict[str, Any]:
         raise UserError(f"{path}: not UTF-8 from byte {error.start} on: save it as UTF-8") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+        line = f" line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
     except ValueError as error:  # a date that does not exist
         raise UserError(f"{path}: not valid YAML ({error})") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path} holds no blocks: it must have one per stage, and `datasets`")
+        raise UserError(f"{path} holds no blocks: it must be a table of names and values")
     return values
 
 
-def datasets(values: dict[str, Any]) -> dict[str, Any]:
-    """The table of data sets in the `values` of params.yaml. Raises `UserError` where it is none."""
-    table = values.get("datasets")
-    if not isinstance(table, dict):
-        raise UserError(f"{FILE}: datasets is {table!r}, must be a table with an entry per data set")
-    if strange := [name for name in table if not isinstance(name, str)]:
-        raise UserError(f"{FILE}: datasets.{strange[0]} is no text: write the name in quotes")
-    return table
-
-
-def check(block: str, values: Any, schema: type[B], path: Path = FILE) -> B:
-    """`values` as a `schema`; raises `UserError` naming each bad key as `path: block.key is …`."""
+def check(block: str, values: object, schema: type[B], path: Path = FILE) -> B:
+    """`values` as a `schema`. Raises `UserError` that names each bad key as `path: block.key is …`."""
     try:
         return schema.model_validate(values)
     except ValidationError as error:
@@ -89,7 +79,7 @@ def check(block: str, values: Any, schema: type[B], path: Path = FILE) -> B:
 
 
 def _key(block: str, values: Any, problem: Any) -> str:
-    """Where the problem is, dotted, without the level that pydantic adds for an option chosen by its name."""
+    """The dotted key of the problem, without the level that pydantic adds for an option chosen by its name."""
     keys = [block]
     for part in problem["loc"]:
         if isinstance(values, dict) and part not in values and part == values.get("name"):
@@ -110,7 +100,7 @@ def _sentence(key: str, problem: Any) -> str:
     if kind == "union_tag_invalid":
         return f"{key}.name is {problem['ctx']['tag']!r}, must be one of {problem['ctx']['expected_tags']}"
     if kind == "value_error" and isinstance(value, dict | Block):
-        return f"{key}.{message}"  # of keys that must fit together: the message names them
+        return f"{key}.{message}"  # keys that must fit together: the message names them
     if kind in ("float_type", "int_type") and (number := _number(value)):
         return f"{key} is {value!r}, which YAML reads as text: write {number}"
     if kind in ("dict_type", "model_type", "model_attributes_type"):
@@ -121,8 +111,8 @@ def _sentence(key: str, problem: Any) -> str:
     return f"{key} is {value!r}, {message if message.startswith(('must', 'needs')) else f'must be {message}'}"
 
 
-def _number(text: Any) -> str:
-    """The number that `text` means, as YAML reads one (it takes 5e-3 for a word); empty if it means none."""
+def _number(text: object) -> str:
+    """The number that `text` means, in a form that YAML reads as one (not 5e-3); empty if it means none."""
     try:
         number = Decimal(text) if isinstance(text, str) else Decimal("nan")
     except InvalidOperation:

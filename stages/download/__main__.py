@@ -5,12 +5,14 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from stages import datasets
 from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.common.files import write_json
+from stages.download.addresses import masked
 from stages.download.folders import replacing_folder
-from stages.download.mirrors import answers, in_order
-from stages.download.params import About, Download, Source
+from stages.download.mirrors import in_order, offering
+from stages.download.params import Download, Downloaded
 from stages.download.sources import KEPT, bring_images, bring_writers
 
 RAW = Path("data/raw")
@@ -19,42 +21,31 @@ PROBE_FILE = "t10k-labels-idx1-ubyte"
 
 
 def main() -> None:
-    settings, about, source = read_parameters()
+    p = parameters.read("download", Download)
+    source = datasets.entry(p.dataset, Downloaded).source
 
     with replacing_folder(RAW) as folder:
-        bring_images(settings, source, folder)
-        writers = source.writers is not None and bring_writers(settings, source.writers, folder)
+        bring_images(p, source, folder)
+        writers = source.writers is not None and bring_writers(p, source.writers, folder)
         sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-        description = {"name": settings.dataset, **about.model_dump(), "files": sums, "writers": writers}
-        write_json(folder / "dataset.json", description)
+        write_json(folder / "dataset.json", {"name": p.dataset, "files": sums})
 
     shutil.rmtree(KEPT, ignore_errors=True)
-    print(f"download: {RAW} holds {about.title}, verified{', and its writers' if writers else ''}")
+    print(f"download: {RAW} holds {p.dataset}, verified{', and its writers' if writers else ''}")
 
 
 def probe() -> None:
-    """Say within seconds whether any source offers the data set, writing nothing; exit code 1 where none does."""
-    settings, _, source = read_parameters()
+    """Say within seconds whether any source offers the data set; write nothing; exit with code 1 if none does."""
+    p = parameters.read("download", Download)
+    source = datasets.entry(p.dataset, Downloaded).source
     if source.embedded:
-        print(f"download: {settings.dataset} comes with {source.embedded}, no network needed")
+        print(f"download: {p.dataset} comes with {source.embedded}, no network needed")
         return
     mirrors = in_order(source.mirrors, source.mirror_variable)
-    offering = answers(mirrors, PROBE_FILE, PROBE_SECONDS)
-    if not offering:
-        raise UserError(f"no source of {settings.dataset} answers: {', '.join(mirrors)}")
-    print(f"download: {settings.dataset} is offered by {offering[0]}")
-
-
-def read_parameters() -> tuple[Download, About, Source]:
-    settings = parameters.read("download", Download)
-    values = parameters.load()
-    table = values.get("datasets")
-    # `datasets` looks at every name, on which this stage must not depend: only for the sentence.
-    if not isinstance(table, dict) or settings.dataset not in table:
-        known = ", ".join(parameters.datasets(values))
-        raise UserError(f"params.yaml: download.dataset is {settings.dataset!r}, must be one of {known}")
-    entry = f"datasets.{settings.dataset}"
-    return settings, parameters.read(f"{entry}.about", About), parameters.read(f"{entry}.source", Source)
+    found = offering(mirrors, PROBE_FILE, PROBE_SECONDS)
+    if not found:
+        raise UserError(f"no source of {p.dataset} answers: {', '.join(map(masked, mirrors))}")
+    print(f"download: {p.dataset} is offered by {masked(found[0])}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""The schema of the `download` block and of the data set entries' `about` and `source`."""
+"""The schema of the `download` block and of an entry's `source`."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from stages.common.parameters import Block
+from stages.datasets import Part
 
 IDX_FILES = (
     "train-images-idx3-ubyte",
@@ -25,27 +26,8 @@ class Download(Block):
     attempts: int = Field(ge=1, le=10)
 
 
-class About(Block):
-    """`datasets.*.about`: what every page that shows the data says about them."""
-
-    title: str
-    classes: list[str] = Field(min_length=2, max_length=256)
-    licence: str
-    citation: str
-    homepage: str
-    disputed: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
-
-    @field_validator("classes")
-    @classmethod
-    def told_apart(cls, classes: list[str]) -> list[str]:
-        """Refuse two classes of one name: pages and metrics could not tell them apart."""
-        if twice := [name for name in classes if classes.count(name) > 1]:
-            raise ValueError(f"must have each name once, and has {twice[0]!r} {len(twice)} times")
-        return classes
-
-
 class Writers(Block):
-    """`datasets.*.source.writers`: two QMNIST label files, the training images' first, then the test images'."""
+    """`source.writers`: two QMNIST label files, of the training images and of the test images, in this order."""
 
     mirrors: list[str] = Field(default_factory=list)
     mirror_variable: str
@@ -53,7 +35,7 @@ class Writers(Block):
 
 
 class Source(Block):
-    """`datasets.*.source`: mirrors in the order they are tried, or `embedded` where a package carries the images."""
+    """`source`: mirrors in the order they are tried, or `embedded` if a package carries the images."""
 
     embedded: Literal["scikit-learn"] | None = None
     mirrors: list[str] = Field(default_factory=list)
@@ -63,7 +45,7 @@ class Source(Block):
 
     @field_validator("mirror_variable")
     @classmethod
-    def way_out(cls, variable: str | None, others: ValidationInfo) -> str | None:
+    def has_a_way_out(cls, variable: str | None, others: ValidationInfo) -> str | None:
         """Refuse an entry that needs a network and offers no way around it."""
         if not variable and not others.data.get("embedded"):
             raise ValueError("must name an environment variable, such as MNIST_MIRROR")
@@ -71,8 +53,14 @@ class Source(Block):
 
     @field_validator("files")
     @classmethod
-    def four_files(cls, files: dict[str, str]) -> dict[str, str]:
-        """Refuse a table entry that misses one of the four IDX files or adds another."""
+    def has_the_four_files(cls, files: dict[str, str]) -> dict[str, str]:
+        """Refuse an entry that misses one of the four IDX files or adds another."""
         if set(files) != set(IDX_FILES):
             raise ValueError(f"must name exactly {', '.join(IDX_FILES)}")
         return files
+
+
+class Downloaded(Part):
+    """What this stage reads of an entry of datasets.yaml."""
+
+    source: Source

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from stages.common.entry import UserError
 from stages.common.files import write_text
-from stages.common.idx import read_idx, write_idx
+from stages.download.contents import MirrorError, verified
 from stages.download.embedded import digits
-from stages.download.mirrors import MirrorError, collect, in_order, verified
+from stages.download.mirrors import collect, in_order
 from stages.download.params import Download, Source, Writers
 from stages.download.writers import writers_csv
+from stages.idx import read_idx, write_idx
 
-# What arrived before a run failed or was stopped, so that the next run needn't fetch it again.
+# What arrived before a run failed or was stopped: the next run does not fetch it again.
 KEPT = Path("data/.download")
 
 
@@ -46,9 +47,9 @@ def _bring_embedded(dataset: str, source: Source, folder: Path) -> None:
 
 
 def bring_writers(settings: Download, writers: Writers, folder: Path) -> bool:
-    """Write `train-writers.csv` and `t10k-writers.csv` beside the IDX files in `folder`; whether that was possible.
+    """Write `train-writers.csv` and `t10k-writers.csv` beside the IDX files; return whether that was possible.
 
-    An optional part: one attempt a mirror, and one line that says what cannot be done without it.
+    They are optional: one attempt per mirror, and if none delivers, one line says what cannot be done without them.
     """
     mirrors = in_order(writers.mirrors, writers.mirror_variable)
     try:

@@ -8,9 +8,9 @@ from stages.common.entry import UserError
 def writers_csv(name: str, table: bytes, labels: np.ndarray) -> str:
     """A CSV of `series,writer`, one row an image in the images' order, from QMNIST's tab-separated `table`.
 
-    `table` has no header; its first columns are label, NIST series and writer; rows beyond the N of
-    `labels` (uint8, N) are left out: QMNIST's test file goes on where MNIST's test images end. Raises
-    `UserError` where rows are missing or their labels are not `labels`, since the two must describe the
+    `table` has no header; its first columns are label, NIST series and writer. Rows beyond the N of
+    `labels` (uint8, N) are left out: QMNIST's test file continues after the last of MNIST's test images.
+    Raises `UserError` if rows are missing or their labels differ from `labels`: both must describe the
     same images.
     """
     rows = [row.split("\t")[:3] for row in table.decode("ascii").splitlines()[: len(labels)]]

@@ -65,7 +65,7 @@ def rotation(images: np.ndarray, degrees: float, generator: np.random.Generator)
 
 
 def scale(images: np.ndarray, fraction: float, generator: np.random.Generator) -> np.ndarray:
-    """About the centre, larger or smaller; smoothed first where pixels would be skipped."""
+    """About the centre, larger or smaller; smoothed first if pixels would be skipped."""
 
     def scaled(part: np.ndarray, sign: int) -> np.ndarray:
         step = 1 / (1 + sign * fraction)
@@ -108,7 +108,7 @@ def _either_way(
 
 
 def _transformed(images: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Each pixel taken, bilinearly, from where `matrix` (2, 2) points from it, about the centre."""
+    """Each pixel taken, bilinearly, from the place to which `matrix` (2, 2) maps it, about the centre."""
     whole = np.eye(3)
     whole[1:, 1:] = matrix
     centre = (np.array(images.shape) - 1) / 2
@@ -116,4 +116,4 @@ def _transformed(images: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def _as_pixels(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)

@@ -6,7 +6,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from stages.common.entry import UserError
-from stages.common.quiet import silence
+from stages.quiet import silence
 
 BATCH = 500  # images a call: large enough for speed, small enough for memory
 THREADS = 2  # fixed, since the order of float additions may follow it
@@ -15,7 +15,7 @@ THREADS = 2  # fixed, since the order of float additions may follow it
 class Model:
     """The `.tflite` at `path`. LiteRT keeps its memory from call to call, as long as the batches are of one size.
 
-    Raises `UserError` where the file holds no model.
+    Raises `UserError` if the file holds no model.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,15 +32,15 @@ class Model:
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Class probabilities (N, classes) float32 of uint8 images (N, 28, 28).
 
-        Raises `UserError` where the model answers something that is no probability.
+        Raises `UserError` if an output is not a number.
         """
         starts = range(0, len(images), BATCH)
-        probabilities = np.concatenate([self._answers(images[start : start + BATCH]) for start in starts])
+        probabilities = np.concatenate([self._outputs(images[start : start + BATCH]) for start in starts])
         if not np.isfinite(probabilities).all():
-            raise UserError(f"{self.path}: answers with NaN: train again, perhaps with a smaller train.learning_rate")
+            raise UserError(f"{self.path}: outputs NaN: train again, perhaps with a smaller train.learning_rate")
         return probabilities
 
-    def _answers(self, images: np.ndarray) -> np.ndarray:
+    def _outputs(self, images: np.ndarray) -> np.ndarray:
         if len(images) != self.size:
             self.interpreter.resize_tensor_input(self.entry, (len(images), *images.shape[1:], 1))
             with silence():
@@ -48,4 +48,4 @@ class Model:
             self.size = len(images)
         self.interpreter.set_tensor(self.entry, images[..., np.newaxis].astype(np.float32))
         self.interpreter.invoke()
-        return self.interpreter.get_tensor(self.output).copy()
+        return np.array(self.interpreter.get_tensor(self.output))

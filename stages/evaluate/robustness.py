@@ -1,4 +1,4 @@
-"""How well a model reads images that are not as clean as those it was tested on."""
+"""Accuracy on corrupted images."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What the predictions are worth. Probabilities are (images, classes) float32, labels (images,) integers."""
+"""Scores of the predictions. Probabilities are (images, classes) float32, labels (images,) integers."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from stages.common.entry import UserError
 DIGITS = 5  # decimals of a fraction: one image in 10,000 shows in the fourth
 ROC_POINTS = 200  # of a curve at most: as many as its picture can show
 RESAMPLES = 10_000  # of the writers: another seed then moves an end by 1 or 2 % of the interval's width
-RESAMPLES_AT_ONCE = 500  # for memory, where the writers are many
+RESAMPLES_AT_ONCE = 500  # for memory, if the writers are many
 RESAMPLING_SEED = 20
 SAMPLE_SEED = 20
 
@@ -48,7 +48,7 @@ def summary(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> dict[st
 
 
 def wilson(right: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of the proportion `right / total` (Wilson 1927); (0, 1) where `total` is 0."""
+    """Wilson's 95 % interval of the proportion `right / total` (Wilson 1927); (0, 1) if `total` is 0."""
     if not total:
         return 0.0, 1.0
     interval = binomtest(int(right), int(total)).proportion_ci(0.95, method="wilson")
@@ -58,7 +58,7 @@ def wilson(right: int, total: int) -> tuple[float, float]:
 def normalised(probabilities: np.ndarray) -> np.ndarray:
     """float64 rows that sum to 1 to the last bit that scikit-learn checks."""
     exact = probabilities.astype(np.float64)
-    return exact / exact.sum(axis=1, keepdims=True)
+    return np.asarray(exact / exact.sum(axis=1, keepdims=True))
 
 
 def macro_auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -84,7 +84,7 @@ def writer_interval(writers: np.ndarray, predicted: np.ndarray, labels: np.ndarr
 
     Images of one writer are alike, so that they say less than as many images of different people. The
     cluster bootstrap (Field & Welsh 2007) resamples whole writers with all their images; BCa (Efron 1987)
-    makes the interval of it. Empty where all writers fare the same: then resampling shows no spread at
+    makes the interval of it. Empty if all writers fare the same: then resampling shows no spread at
     all, which would be no interval but a false certainty.
     """
     _, writer = np.unique(writers, return_inverse=True)
@@ -110,7 +110,7 @@ def writer_interval(writers: np.ndarray, predicted: np.ndarray, labels: np.ndarr
 def accuracy_without(indices: list[int], predicted: np.ndarray, labels: np.ndarray) -> float:
     """Accuracy on the images other than those at `indices`, such as those whose label is disputed.
 
-    Raises `UserError` where there is no such image.
+    Raises `UserError` if there is no such image.
     """
     if strangers := [index for index in indices if index >= len(labels)]:
         raise UserError(f"about.disputed of the data set names image {strangers[0]}: it has {len(labels)} test images")
@@ -191,7 +191,7 @@ def calibration_error(bins: pd.DataFrame) -> float:
 
 
 def stratified_sample(labels: np.ndarray, count: int) -> np.ndarray:
-    """Sorted indices of `count` images, each class with its share, the same each time; of all where there are fewer."""
+    """Sorted indices of `count` images, each class with its share, the same each time; of all if there are fewer."""
     order = np.random.default_rng(SAMPLE_SEED).permutation(len(labels))
     place = np.empty(len(labels))  # of an image among those of its class, as a fraction
     for c in np.unique(labels):
@@ -206,7 +206,7 @@ def confusion_counts(predicted: np.ndarray, labels: np.ndarray, names: list[str]
     return pd.DataFrame(matrix, columns=names).assign(actual=names)[["actual", *names]]
 
 
-def answers(probabilities: np.ndarray, labels: np.ndarray, names: list[str]) -> pd.DataFrame:
+def predictions(probabilities: np.ndarray, labels: np.ndarray, names: list[str]) -> pd.DataFrame:
     """Columns index, label, predicted (by name), confidence: a row an image, for `dvc plots`."""
     return pd.DataFrame(
         {

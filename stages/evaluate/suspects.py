@@ -4,6 +4,8 @@ Confident learning (Northcutt, Jiang & Chuang 2021, doi:10.1613/jair.1.12125). I
 model that has not learnt from the labels in question: a model repeats what it was trained on.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -13,10 +15,10 @@ DIGITS = 4  # decimals of a probability
 def find(probabilities: np.ndarray, labels: np.ndarray, parts: dict[str, int]) -> pd.DataFrame:
     """The suspects among images that lie one after the other in `parts` (name: how many images).
 
-    `probabilities` is (images, classes) float, `labels` (images,) integers. Suspect is an image whose most
-    probable class is not its label, and is at least as probable as that class is, on average, for the images
-    that have it as their label: the bar is higher for classes that the model knows well, and an image that
-    is merely hard is not listed.
+    `probabilities` is (images, classes) float, `labels` (images,) integers. An image is suspect if its most
+    probable class is not its label and is at least as probable as it is, on average, for the images labelled
+    with it. So the bar is higher for classes that the model knows well, and an image that is merely hard is
+    not listed.
 
     Columns part, index (within the part), label, suggested, probability_of_label, probability_of_suggested;
     the widest margin between the two probabilities first.
@@ -38,3 +40,14 @@ def find(probabilities: np.ndarray, labels: np.ndarray, parts: dict[str, int]) -
     suspect = np.flatnonzero((suggested != labels) & (of_suggested >= bars[suggested]))
     margin = of_suggested[suspect] - of_label[suspect]
     return table.iloc[suspect[np.argsort(-margin, kind="stable")]].reset_index(drop=True)
+
+
+def find_in_training(out_of_fold: Path) -> pd.DataFrame | None:
+    """The suspects among the training and validation images, or None if the training made no folds."""
+    with np.load(out_of_fold) as arrays:
+        parts = {part: len(arrays[part]) for part in ("train", "validation")}
+        if not any(parts.values()):
+            return None
+        probabilities = np.concatenate([arrays[part] for part in parts])
+        labels = np.concatenate([arrays[f"{part}_labels"] for part in parts])
+    return find(probabilities, labels, parts)

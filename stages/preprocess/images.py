@@ -11,8 +11,8 @@ def to_standard_size(images: np.ndarray) -> np.ndarray:
     """uint8 images (N, 28, 28) from uint8 images (N, height, width).
 
     28×28 images stay as they are. Others are scaled, bilinearly and with their proportions kept,
-    until the longer side has 20 pixels, and padded with black to 28×28: what MNIST's authors did
-    to NIST's digits (http://yann.lecun.com/exdb/mnist/), so that a model meets digits of one size.
+    until the longer side has 20 pixels, the size of a digit in MNIST, and padded with black to 28×28.
+    They are neither cropped to their ink nor centred by mass, as MNIST's authors did.
     """
     count, height, width = images.shape
     if (height, width) == (SIZE, SIZE):
@@ -23,5 +23,5 @@ def to_standard_size(images: np.ndarray) -> np.ndarray:
     standard = np.zeros((count, SIZE, SIZE), np.uint8)
     for target, image in zip(standard, images):
         resized = Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BILINEAR)
-        target[top : top + new_height, left : left + new_width] = resized
+        target[top : top + new_height, left : left + new_width] = np.asarray(resized)
     return standard

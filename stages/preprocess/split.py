@@ -7,11 +7,11 @@ from stages.common.entry import UserError
 
 
 def split_by_writer(writers: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """A boolean mask over the images: true where held out for validation; no writer on both sides.
+    """A boolean mask over the images: true if held out for validation; no writer on both sides.
 
     `writers` is one identifier per image. Whole writers are drawn in a seeded order until the
     number of images is as near to `fraction` of them all as one writer more or fewer allows; at
-    least one writer stays on each side. Raises `UserError` where there is only one.
+    least one writer stays on each side. Raises `UserError` if there is only one.
     """
     names, counts = np.unique(writers, return_counts=True)
     if len(names) < 2:
@@ -23,9 +23,9 @@ def split_by_writer(writers: np.ndarray, fraction: float, seed: int) -> np.ndarr
 
 
 def split_stratified(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """A boolean mask over the images: true where held out; every class keeps its share on both sides.
+    """A boolean mask over the images: true if held out; every class keeps its share on both sides.
 
-    Raises `UserError` where there are too few images for that.
+    Raises `UserError` if there are too few images for that.
     """
     random = np.random.RandomState(seed)
     try:

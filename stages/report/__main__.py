@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from stages import datasets
 from stages.common import parameters
 from stages.common.entry import no_arguments, run
 from stages.common.files import write_text
@@ -12,7 +13,7 @@ from stages.pages.png import data_address
 from stages.report import inputs, pictures, tables
 from stages.report.inputs import Inputs
 from stages.report.page import render
-from stages.report.params import Report
+from stages.report.params import Report, Reported
 
 REPORTS = Path("reports")
 
@@ -22,7 +23,7 @@ def main() -> None:
     limit = parameters.read("report", Report).gallery_images
     blocks = tables.parameter_blocks(parameters.load())
 
-    found = inputs.read()
+    found = inputs.read(datasets.chosen(Reported))
     names = pictures.labels(found.dataset["classes"])
 
     computed = compute(found, names)
@@ -57,7 +58,7 @@ def compute(found: Inputs, names: list[str]) -> dict[str, Any]:
         "robustness_rows": tables.robustness_rows(found.robustness),
         "confusions": tables.confusions(found.confusion_matrix, names),
         "corrupted_images": int(found.robustness[0]["images"]),
-        "suspects_disputed": tables.disputed_suspects(found.suspects, found.dataset.get("disputed", [])),
+        "suspects_disputed": tables.disputed_suspects(found.suspects, found.dataset["disputed"]),
     }
 
 

@@ -1,4 +1,4 @@
-"""Random affine changes of a batch, inside the graph."""
+"""Random affine changes of a batch of images, inside the graph."""
 
 import math
 
@@ -10,10 +10,9 @@ from stages.train.params import Augmentation
 def augment(images: tf.Tensor, seed: tf.Tensor, p: Augmentation) -> tf.Tensor:
     """Rotate, scale, shear and shift each image by its own random amount, about its centre.
 
-    `images` is float32 (N, height, width, 1), the result too; `seed` is two integers, and the same
-    seed draws the same changes. Each amount is uniform between minus and plus its parameter. What
-    comes in from outside is black. The transform is TensorFlow's projective one, which maps
-    *output* coordinates to input ones, bilinearly.
+    `images` and the result are float32 (N, height, width, 1). `seed` is two integers: the same seed draws the
+    same changes. Each amount is uniform between minus and plus its parameter. Pixels from outside the image are
+    black. TensorFlow's projective transform maps *output* coordinates to input coordinates, bilinearly.
     """
     height, width = images.shape[1], images.shape[2]
     amounts = tf.random.stateless_uniform([6, tf.shape(images)[0]], seed, -1.0, 1.0)

@@ -1,15 +1,15 @@
-"""Dropout whose random numbers cost a quarter: on a CPU, drawing them can take a third of a training step."""
+"""Dropout with cheaper random numbers: on a CPU, drawing them can take a third of a training step."""
 
 import keras
 import tensorflow as tf
 
-LEVELS = 256  # of a random byte: the rate is rounded to the nearest 1/256
+LEVELS = 256  # of a random byte: the rate is rounded to a multiple of 1/256
 
 
 class Dropout(keras.layers.Dropout):
-    """Dropout (Srivastava et al. 2014) that decides by a random byte a value; Keras draws four for a float.
+    """Dropout (Srivastava et al. 2014) that draws one random byte for each value; Keras draws a float of four bytes.
 
-    What is kept is scaled by the rounded rate, so that the expected sum stays what it was. The exported
+    The values that are kept are scaled by the rounded rate, so that the expected sum stays the same. The exported
     model has Keras's own layer in its place: see `export.shippable`.
     """
 

@@ -1,13 +1,13 @@
-"""What decides the bits of a training run beside data and parameters: threads, precision, versions."""
+"""What decides the bits of a training besides code, data and parameters: threads, precision, versions."""
 
 import os
 import platform
 from pathlib import Path
 
-from stages.common.quiet import silence
+from stages.quiet import silence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with silence():  # TensorFlow's start-up chatter is printed before it heeds that level
+with silence():  # TensorFlow prints its start-up messages before it reads that level
     import keras
     import numpy as np
     import tensorflow as tf
@@ -23,12 +23,12 @@ def fix(seed: int, threads: int) -> tf.distribute.Strategy:
 
     The weights of a convolution change with the number of threads (sums are split differently),
     so it is a parameter and not the number of cores. Call before TensorFlow computes anything.
-    Returns the strategy to train by: several processes where TF_CONFIG names them, else this one.
+    Returns the strategy to train with: several processes if TF_CONFIG names them, else this one.
     """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
-    tf.get_logger().setLevel("ERROR")  # its warnings of retracing mean members and folds, one graph each
+    tf.get_logger().setLevel("ERROR")  # it warns of retracing, which members and folds need: one graph each
     keras.utils.set_random_seed(seed)
     return tf.distribute.MultiWorkerMirroredStrategy() if "TF_CONFIG" in os.environ else tf.distribute.get_strategy()
 
@@ -39,8 +39,11 @@ def is_helper(strategy: tf.distribute.Strategy) -> bool:
 
 
 def is_repeatable(model: keras.Model, threads: int) -> bool:
-    """Whether training it twice gives the same bits: TensorFlow's depthwise convolutions add up the gradients of
-    their filters in the order in which threads end, whatever `enable_op_determinism` promises."""
+    """Whether training it twice gives the same bits.
+
+    TensorFlow's depthwise convolutions add up the gradients of their filters in the order in which threads end,
+    in spite of `enable_op_determinism`.
+    """
     inside = [layer for layer in model.layers if hasattr(layer, "layers")]
     return threads == 1 or not (
         any(isinstance(layer, DEPTHWISE) for layer in model.layers)
@@ -49,7 +52,7 @@ def is_repeatable(model: keras.Model, threads: int) -> bool:
 
 
 def choose_precision(asked: str) -> str:
-    """`float32` or `bfloat16`: what was asked for, or for `auto` the one that is fast on this processor."""
+    """`float32` or `bfloat16`: the one asked for, or for `auto` the one that is faster on this processor."""
     if asked != "auto":
         return asked
     return "bfloat16" if BFLOAT16_FLAGS & processor_flags() else "float32"
@@ -63,7 +66,7 @@ def processor_flags() -> set[str]:
 
 
 def processor() -> str:
-    """The machine's architecture and what its processor computes with, such as `x86_64, avx2 avx512_bf16 avx512f`."""
+    """The machine's architecture and its processor's features, such as `x86_64, avx2 avx512_bf16 avx512f`."""
     return ", ".join(filter(None, [platform.machine(), " ".join(sorted(RECORDED_FLAGS & processor_flags()))]))
 
 

@@ -18,8 +18,8 @@ NO_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
 def shippable(build: Callable[[], keras.Model], trained: list[keras.Model], name: str) -> keras.Model:
     """The weights of `trained` in one float32 model from raw pixels to class probabilities.
 
-    `build` is what built each of `trained`, perhaps in mixed precision. The probabilities of
-    several members are averaged. The model has only layers of Keras itself, so that it loads anywhere.
+    `build` built each of `trained`, perhaps in mixed precision. The probabilities of several members are
+    averaged. The model has only layers of Keras itself, so that it loads anywhere.
     """
     weights = [model.get_weights() for model in trained]
     keras.config.set_dtype_policy("float32")
@@ -32,8 +32,9 @@ def shippable(build: Callable[[], keras.Model], trained: list[keras.Model], name
     else:
         inputs = keras.Input(members[0].input_shape[1:])
         logits = [member(inputs) for member in members]
-    answers = [keras.layers.Softmax()(member_logits) for member_logits in logits]
-    return keras.Model(inputs, keras.layers.Average()(answers) if len(answers) > 1 else answers[0], name=name)
+    probabilities = [keras.layers.Softmax()(member_logits) for member_logits in logits]
+    mean = keras.layers.Average()(probabilities) if len(probabilities) > 1 else probabilities[0]
+    return keras.Model(inputs, mean, name=name)
 
 
 def _plain(layer: keras.Layer) -> keras.Layer:
@@ -42,13 +43,13 @@ def _plain(layer: keras.Layer) -> keras.Layer:
 
 
 def tempered(model: keras.Model, temperature: float) -> keras.Model:
-    """`model`, which answers probabilities p, followed by softmax(log p / `temperature`): see calibration.py."""
+    """`model`, whose outputs are probabilities p, followed by softmax(log p / `temperature`): see calibration.py."""
     logits = keras.ops.log(model.outputs[0]) / temperature
     return keras.Model(model.inputs, keras.layers.Softmax()(logits), name=model.name)
 
 
 def save_keras(model: keras.Model, path: Path) -> None:
-    """Save `model` in the `.keras` format without what differs from run to run: dates and object ids."""
+    """Save `model` in the `.keras` format, without the dates and object ids that differ from run to run."""
     with TemporaryDirectory() as folder:
         saved = Path(folder) / "model.keras"
         model.save(saved)
@@ -75,7 +76,7 @@ def _renumbered(value: Any, numbers: dict[int, int]) -> Any:
 
 
 def litert(model: keras.Model) -> bytes:
-    """`model` as a float32 LiteRT flatbuffer, for any number of images a call."""
+    """`model` as a float32 LiteRT flatbuffer that takes any number of images."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="pixels")])
     def probabilities(pixels: tf.Tensor) -> tf.Tensor:
@@ -83,4 +84,4 @@ def litert(model: keras.Model) -> bytes:
 
     # Without the model as second argument the weights become constants; with it they stay variables
     # that nothing initialises.
-    return tf.lite.TFLiteConverter.from_concrete_functions([probabilities.get_concrete_function()]).convert()
+    return bytes(tf.lite.TFLiteConverter.from_concrete_functions([probabilities.get_concrete_function()]).convert())

@@ -1,6 +1,7 @@
-"""From parameters to trained models: one, an ensemble of several, and those of a cross-validation."""
+"""From parameters to trained models: one, an ensemble of several, and the models of a cross-validation."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -9,17 +10,31 @@ import tensorflow as tf
 from sklearn.metrics import log_loss
 
 from stages.common.entry import UserError
-from stages.train import environment, training, transfer
+from stages.train import environment, initialization, training
 from stages.train.folds import held_out
 from stages.train.params import Train
+from stages.train.training import Part, Row
 
 Build = Callable[[], keras.Model]
-Part = dict[str, np.ndarray]  # `images` (N, 28, 28) and `labels` (N,), uint8; `writers` (N,) where known
+
+
+class Folds(NamedTuple):
+    """What a cross-validation found.
+
+    `metrics`: mean and standard deviation of the folds' accuracies. `out_of_fold`, for the parts train and validation:
+    probabilities float32 (N, classes) of each image by the model that did not see it, and labels uint8 (N,). Without
+    folds there are no metrics and no rows.
+    """
+
+    metrics: dict[str, float]
+    out_of_fold: dict[str, np.ndarray]
 
 
 def checked(build: Build, p: Train, where: str) -> keras.Model:
-    """The network untrained. Raises `UserError` that begins with `where`, the block of `p`, if it does not take its
-    options or the weights to start from, or if training it twice would give other numbers.
+    """The untrained network.
+
+    Raises `UserError` that begins with `where`, the block of `p`, if the network does not take its options or the
+    weights to start from, or if training it twice would give different numbers.
     """
     try:
         model = build()
@@ -34,26 +49,27 @@ def checked(build: Build, p: Train, where: str) -> keras.Model:
             "other numbers each time"
         )
     if p.init_from:
-        transfer.start_from(model, p.init_from, where)
+        initialization.start_from(model, p.init_from, where)
     return model
 
 
-def fit(build: Build, train: Part, validation: Part, p: Train, precision: str) -> tuple[keras.Model, list[dict]]:
+def fit(build: Build, train: Part, validation: Part, p: Train, precision: str) -> tuple[keras.Model, list[Row]]:
     """One trained model and its history, from a start that `p.seed` alone decides."""
     keras.utils.set_random_seed(p.seed)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     model = build()
     if p.init_from:
-        transfer.start_from(model, p.init_from)
-    held = (validation["images"], validation["labels"])
-    return model, training.train(model, train["images"], train["labels"], held, p)
+        initialization.start_from(model, p.init_from)
+    return model, training.train(model, train, validation, p)
 
 
 def fit_members(
     build: Build, train: Part, validation: Part, p: Train, precision: str
-) -> tuple[list[keras.Model], list[dict]]:
-    """`p.ensemble` models, with seeds from `p.seed` on, and the mean of their histories by epoch: of those that were
-    still trained, where early stopping ended others before."""
+) -> tuple[list[keras.Model], list[Row]]:
+    """`p.ensemble` models, with seeds from `p.seed` on, and the mean of their histories by epoch.
+
+    If early stopping ended some of them before, the mean of an epoch is over the others.
+    """
     members, histories = [], []
     for number in range(p.ensemble):
         if p.ensemble > 1:
@@ -61,45 +77,48 @@ def fit_members(
         member, history = fit(build, train, validation, p.model_copy(update={"seed": p.seed + number}), precision)
         members.append(member)
         histories.append(pd.DataFrame(history))
-    return members, pd.concat(histories).groupby("epoch", as_index=False).mean().to_dict("records")
+    mean = pd.concat(histories).groupby("epoch", as_index=False).mean()
+    return members, [{str(name): value for name, value in row.items()} for row in mean.to_dict("records")]
 
 
-def cross_validate(
-    build: Build, train: Part, validation: Part, p: Train, precision: str
-) -> tuple[dict[str, float], np.ndarray]:
-    """Mean and standard deviation of the accuracy on each of `p.folds` parts by a model trained on the others,
-    and each image's class probabilities, float32 (N, classes), by the model that did not see it.
+def cross_validate(build: Build, train: Part, validation: Part, p: Train, precision: str) -> Folds:
+    """The accuracy on each of `p.folds` parts by a model trained on the others; nothing without folds.
 
-    The parts are made of the training and validation images together, in this order, by writer where
-    writers are known. No numbers and no rows where no folds are asked for.
+    The parts are made of the training and validation images together, in this order, by writer if the writers are
+    known.
     """
+    classes = build().output_shape[-1]
     if not p.folds:
-        return {}, np.empty((0, build().output_shape[-1]), np.float32)
+        return Folds({}, out_of_fold(np.empty((0, classes), np.float32), np.empty(0, np.uint8), 0))
     everything = {name: np.concatenate([train[name], validation[name]]) for name in train}
     labels = everything["labels"]
-    learns_from_validation = p.early_stopping or p.schedule.name == "reduce_on_plateau"
-    accuracies, out_of_fold = [], None
+    probabilities = np.empty((len(labels), classes), np.float32)
+    accuracies = []
     for number, held in enumerate(held_out(labels, everything.get("writers"), p.folds, p.seed)):
         print(f"fold {number + 1} of {p.folds}")
         rest, part = apart(everything, held)
         watched = part
-        if learns_from_validation:  # never from the part that is judged
+        if p.early_stopping or p.schedule.name == "reduce_on_plateau":  # they must not learn from the part to score
             rest, watched = apart(rest, held_out(rest["labels"], rest.get("writers"), p.folds, p.seed)[0])
         model, _ = fit(build, rest, watched, p, precision)
-        probabilities = tf.nn.softmax(training.answers(model, part["images"])).numpy()
-        accuracies.append(np.mean(probabilities.argmax(axis=1) == part["labels"]))
-        if out_of_fold is None:
-            out_of_fold = np.empty((len(labels), probabilities.shape[1]), np.float32)
-        out_of_fold[held] = probabilities
-    numbers = {
+        probabilities[held] = tf.nn.softmax(training.outputs(model, part["images"])).numpy()
+        accuracies.append(np.mean(probabilities[held].argmax(axis=1) == part["labels"]))
+    metrics = {
         "cross_validation_accuracy": float(np.mean(accuracies)),
         "cross_validation_accuracy_sd": float(np.std(accuracies, ddof=1)),
     }
-    return numbers, out_of_fold
+    return Folds(metrics, out_of_fold(probabilities, labels, len(train["labels"])))
+
+
+def out_of_fold(probabilities: np.ndarray, labels: np.ndarray, train: int) -> dict[str, np.ndarray]:
+    """The arrays by the part that they belong to: the first `train` rows are training images."""
+    arrays = {"": probabilities, "_labels": labels}
+    parts = {"train": slice(None, train), "validation": slice(train, None)}
+    return {part + name: values[rows] for part, rows in parts.items() for name, values in arrays.items()}
 
 
 def apart(images: Part, held: np.ndarray) -> tuple[Part, Part]:
-    """Those of `images` that are not `held`, indices, and those that are."""
+    """The images without those at the indices `held`, and those at `held`."""
     rest = {name: np.delete(values, held, axis=0) for name, values in images.items()}
     return rest, {name: values[held] for name, values in images.items()}
 
@@ -108,4 +127,5 @@ def score(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Loss, in nats, and accuracy of float32 `probabilities` (N, classes)."""
     exact = probabilities.astype(np.float64)
     exact /= exact.sum(axis=1, keepdims=True)
-    return log_loss(labels, exact, labels=range(exact.shape[1])), float(np.mean(exact.argmax(axis=1) == labels))
+    loss = float(log_loss(labels, exact, labels=range(exact.shape[1])))
+    return loss, float(np.mean(exact.argmax(axis=1) == labels))

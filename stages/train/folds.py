@@ -1,4 +1,4 @@
-"""Cross-validation: how far accuracy depends on who happened to be held out."""
+"""Cross-validation: how much accuracy depends on which images are held out."""
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -7,8 +7,10 @@ from stages.common.entry import UserError
 
 
 def held_out(labels: np.ndarray, writers: np.ndarray | None, folds: int, seed: int) -> list[np.ndarray]:
-    """`folds` sorted arrays of indices that part the images; each class keeps its share in each of them,
-    and where `writers` (N,) are known no writer is in two. Raises `UserError` where there are too few of them."""
+    """`folds` sorted arrays of indices; every image is in one of them, and each class keeps its share in each.
+
+    If `writers` (N,) are known, no writer is in two. Raises `UserError` if there are too few images or writers.
+    """
     kind = StratifiedKFold if writers is None else StratifiedGroupKFold
     splitter = kind(folds, shuffle=True, random_state=seed)
     try:

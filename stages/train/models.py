@@ -1,8 +1,8 @@
 """The networks, one function each; `train.model` names the one to train.
 
 Each takes the number of classes and returns an untrained Keras model from raw pixels, float32
-(N, 28, 28, 1) in 0 to 255, to logits (N, classes). Scaling is the first layer, so that whoever
-serves the model cannot forget it. Keyword arguments are what `train.model_options` may set.
+(N, 28, 28, 1) in 0 to 255, to logits (N, classes). Scaling is the first layer, so that no user of the
+model can forget it. `train.model_options` sets the keyword arguments.
 """
 
 import keras
@@ -12,8 +12,8 @@ from stages.train.dropout import Dropout
 
 
 def cnn(classes: int, *, dropout: float = 0.4, batch_normalization: bool = False) -> keras.Model:
-    """The default, 390,922 parameters. Every convolution is pooled at once, since what costs time on a
-    CPU is work on large maps; for the same reason batch normalisation, if asked for, follows the pool."""
+    """The default, 390,922 parameters for ten classes. Every convolution is pooled at once, since large feature maps
+    are what takes time on a CPU; for the same reason batch normalisation, if it is on, follows the pool."""
     blocks = []
     for filters, size in ((32, 5), (64, 3), (128, 3)):
         blocks += [layers.Conv2D(filters, size, padding="same"), layers.MaxPooling2D()]

@@ -1,4 +1,4 @@
-"""The `train` block of params.yaml. A key that a chosen option does not use is unknown, so an error."""
+"""The `train` block of params.yaml. A key that the chosen option does not use is an error."""
 
 import ast
 from pathlib import Path
@@ -8,11 +8,15 @@ from pydantic import AfterValidator, Field, model_validator
 
 from stages.common.parameters import Block
 
-OPTIONS = {"float": ((int, float), "a number"), "int": (int, "a whole number"), "bool": (bool, "true or false")}
+OPTIONS: dict[str, tuple[Any, str]] = {
+    "float": ((int, float), "a number"),
+    "int": (int, "a whole number"),
+    "bool": (bool, "true or false"),
+}
 
 
 def model_functions() -> dict[str, dict[str, str]]:
-    """The functions of models.py that build a model, and their options with their types, found without Keras."""
+    """The functions of models.py that build a model, with the types of their options; read without importing Keras."""
     module = ast.parse(Path(__file__).with_name("models.py").read_text(encoding="utf-8"))
     functions = [node for node in module.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
     return {

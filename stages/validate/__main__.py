@@ -5,10 +5,11 @@ from typing import Any
 
 import pandas as pd
 
+from stages import datasets
 from stages.common import files, parameters
 from stages.common.entry import UserError, no_arguments, run
 from stages.validate import page, raw, table
-from stages.validate.params import Expect, Validate
+from stages.validate.params import Validate, Validated
 
 RAW = Path("data/raw")
 METRICS = Path("metrics/validate.json")
@@ -18,22 +19,22 @@ PAGE = Path("reports/data/index.html")
 def main() -> None:
     """Read data/raw, write the verdict and the data report, and raise `UserError` where the data fail."""
     options = parameters.read("validate", Validate)
-    about = raw.read_about(RAW)
-    expect = parameters.read(f"datasets.{about['name']}.expect", Expect)
+    description = raw.read_description(RAW)
+    dataset = datasets.entry(description.name, Validated)
+    about = dataset.about.model_dump() | description._asdict()
+    classes, expect = dataset.classes, dataset.expect
     try:
-        splits = {
-            key: raw.read_split(RAW, name, expect.image_size, about["writers"]) for key, name in raw.SPLITS.items()
-        }
+        splits = {key: raw.read_split(RAW, name, expect.image_size) for key, name in raw.SPLITS.items()}
     except UserError as error:
         write({"success": False}, page.render(about, [str(error)]), [str(error)])
         raise
     images = pd.concat([table.image_table(splits[key], name) for key, name in raw.SPLITS.items()], ignore_index=True)
-    whole = table.set_table(images, splits, about["classes"], options.centroid_images)
+    whole = table.set_table(images, splits, classes, options.centroid_images)
 
     from stages.validate import pictures, suite  # heavy imports: not for data that cannot even be read
 
-    for_set = suite.set_checks(expect, about["classes"])
-    for_images = suite.image_checks(expect, about["classes"], about["writers"])
+    for_set = suite.set_checks(expect, classes)
+    for_images = suite.image_checks(expect, classes, splits["train"].writers is not None)
     outcomes = suite.judge(images, whole, for_images, for_set)
     failures = [line for outcome in outcomes for line in outcome.failures]
     metrics = suite.summary(outcomes, whole)
@@ -45,12 +46,12 @@ def main() -> None:
         groups=[("The set as a whole", outcomes[: len(for_set)]), ("Every image", outcomes[len(for_set) :])],
         numbers=[(words, suite.count_or_percent(metrics[name])) for name, words in suite.NUMBERS.items() if words],
         sample_images=options.sample_images,
-        strips=pictures.class_strips(splits["train"], about["classes"], options.sample_images),
-        charts=pictures.charts(images, splits, about["classes"]),
+        strips=pictures.class_strips(splits["train"], classes, options.sample_images),
+        charts=pictures.charts(images, splits, classes),
     )
     write(metrics, html, failures)
     if failures:
-        where = f"see {PAGE}; the bounds are datasets.{about['name']}.expect in {parameters.FILE}"
+        where = f"see {PAGE}; the bounds are {about['name']}.expect in {datasets.FILE}"
         raise UserError("\n".join([*failures, where]))
     print(f"validate: all {len(outcomes)} expectations hold for {about['title']}, {len(images):,} images")
 

@@ -1,10 +1,11 @@
-"""What `validate` may be told: its own block of params.yaml, and the `expect` part of a data set."""
+"""What `validate` reads: its own block of params.yaml, and its parts of the data set's entry in datasets.yaml."""
 
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from stages.common.parameters import Block
+from stages.datasets import About, Classes, Part
 
 
 def _ordered(pair: list[float]) -> list[float]:
@@ -25,7 +26,7 @@ class Validate(Block):
 
 
 class Expect(Block):
-    """The bounds a data set is held to: `datasets.<name>.expect`."""
+    """The bounds of a data set: `expect` of its entry in datasets.yaml."""
 
     image_size: int = Field(ge=4, le=1024)
     train_images: int = Field(ge=1)
@@ -41,3 +42,11 @@ class Expect(Block):
     box_size: Range
     split_shift: Fraction
     centroid_accuracy: Fraction
+
+
+class Validated(Part):
+    """What this stage reads of an entry of datasets.yaml."""
+
+    about: About
+    classes: Classes
+    expect: Expect

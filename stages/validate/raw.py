@@ -1,16 +1,23 @@
-"""Reading what `download` left in data/raw, with a clear refusal where no table can be made of it."""
+"""Reading what `download` left in data/raw, with a clear refusal if no table can be made of it."""
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from stages.common.entry import UserError
-from stages.common.idx import read_idx
+from stages.idx import read_idx
 
 SPLITS = {"train": "train", "test": "t10k"}  # the set's name, the first part of its files' names
+
+
+class Description(NamedTuple):
+    """The name of the data set, its entry in datasets.yaml, and the SHA-256 of each file."""
+
+    name: str
+    files: dict[str, str]
 
 
 class Split(NamedTuple):
@@ -21,39 +28,36 @@ class Split(NamedTuple):
     writers: pd.DataFrame | None
 
 
-def read_about(folder: Path) -> dict[str, Any]:
-    """What `dataset.json` says the data are. Raises `UserError` where it is missing or broken."""
+def read_description(folder: Path) -> Description:
+    """What `download` says that it brought. Raises `UserError` if `dataset.json` is missing or broken."""
     path = folder / "dataset.json"
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Description(values["name"], values["files"])
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the download stage first (dvc repro download)") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not JSON ({error}): run the download stage again (dvc repro -f download)") from None
-    if missing := {"name", "title", "classes", "writers"} - set(about):
-        raise UserError(
-            f"{path} lacks {', '.join(sorted(missing))}: run the download stage again (dvc repro -f download)"
-        )
-    return about
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{path} cannot be read: run the download stage again (dvc repro -f download)") from None
 
 
-def read_split(folder: Path, name: str, image_size: int, writers: bool) -> Split:
+def read_split(folder: Path, name: str, image_size: int) -> Split:
     """The split whose files start with `name`.
 
-    Raises `UserError` where a file is missing or no valid IDX, there are no images, images, labels
-    and writers differ in number, or the images are not `image_size` pixels a side.
+    Raises `UserError` if a file is missing or not valid IDX, if there are no images, if the numbers of images, labels
+    and writers differ, or if the images are not `image_size` pixels a side.
     """
     path = folder / f"{name}-images-idx3-ubyte"
     try:
         images = read_idx(path, 3)
         labels = read_idx(folder / f"{name}-labels-idx1-ubyte", 1)
-        known = pd.read_csv(folder / f"{name}-writers.csv") if writers else None
+        writers = folder / f"{name}-writers.csv"
+        known = pd.read_csv(writers) if writers.exists() else None
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: run the download stage again (dvc repro -f download)") from None
     if len(images) != len(labels):
         raise UserError(f"{name}: {len(images):,} images but {len(labels):,} labels in {folder}")
     if known is not None and len(known) != len(images):
-        raise UserError(f"{name}: {len(images):,} images but {len(known):,} rows in {folder / f'{name}-writers.csv'}")
+        raise UserError(f"{name}: {len(images):,} images but {len(known):,} rows in {writers}")
     if not len(images):
         raise UserError(f"{path}: holds no images")
     height, width = images.shape[1:]

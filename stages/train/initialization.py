@@ -15,9 +15,9 @@ HERE = "params.yaml: train"  # the block that the pipeline reads
 
 
 def check(start: InitFrom, where: str = HERE) -> None:
-    """Raise `UserError`, of `where`, unless the file is the one that the parameters mean.
+    """Raise a `UserError` that begins with `where` unless the file is the one that the parameters mean.
 
-    Its checksum stands beside its path, so that DVC, which compares parameters, notices another file.
+    Its checksum stands beside its path, so that DVC, which compares parameters, notices a changed file.
     """
     path = Path(start.path)
     if not path.is_file():
@@ -27,18 +27,18 @@ def check(start: InitFrom, where: str = HERE) -> None:
         )
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != start.sha256:
-        raise UserError(f"{where}.init_from.sha256 is not that of {path}, which is {found}")
+        raise UserError(f"{where}.init_from.sha256 is not the checksum of {path}, which is {found}")
 
 
 def start_from(model: "keras.Model", start: InitFrom, where: str = HERE) -> None:
     """Copy weights into `model`, layer by layer in order, from the one saved at `start.path`, and freeze
     the first `start.frozen_layers` layers that have weights.
 
-    A layer of another shape, such as the last where the number of classes differs, keeps its random
-    weights. Raises `UserError`, of `where`, if no layer at all fits, or not all of those to be frozen, or none
-    would be left to train, or the file holds no model.
+    A layer of another shape, such as the last one if the number of classes differs, keeps its random
+    weights. Raises a `UserError` that begins with `where` if no layer fits, if a layer to be frozen does not fit,
+    if no layer would be left to train, or if the file holds no model.
     """
-    import keras  # takes seconds, and `check` must answer before that
+    import keras  # takes seconds, and `check` must report before that
 
     try:
         saved = keras.models.load_model(start.path)
@@ -63,7 +63,7 @@ def start_from(model: "keras.Model", start: InitFrom, where: str = HERE) -> None
 
 
 def weighted(model: "keras.Model") -> list["keras.Layer"]:
-    """The layers that have weights, in order; those of a model within `model` too."""
+    """The layers that have weights, in order; the layers of a model within `model` too."""
     inside = [weighted(layer) if hasattr(layer, "layers") else [layer] for layer in model.layers if layer.weights]
     return [layer for layers in inside for layer in layers]
 

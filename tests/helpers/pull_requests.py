@@ -1,12 +1,11 @@
-"""A small project in a Git repository, to be changed and reviewed. Used by test_review.py and test_gate.py."""
+"""A small project in a Git repository, to be changed and reviewed."""
 
 import hashlib
 import json
 
 import yaml
-from conftest import alone
-from test_compare import NOISE, Repository
 
+from helpers.commits import NOISE, Repository, alone
 from review import results
 from review.__main__ import main
 from stages.common.entry import UserError

@@ -9,7 +9,7 @@ from tempfile import TemporaryFile
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Keep back what is written to standard error, C++ included, and show it only where the block fails."""
+    """Keep back what is written to standard error, C++ included, and show it only if the block fails."""
     sys.stderr.flush()
     shown = os.dup(2)
     with TemporaryFile() as kept:

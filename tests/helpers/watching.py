@@ -1,4 +1,4 @@
-"""Seeing what a stage opens. Used by test_declared.py; Linux only.
+"""Seeing what a stage opens; Linux only.
 
 inotify, and not Python's audit hook: LiteRT opens the model in C++, past every hook, and a subprocess would too.
 It tells of opening, not of asking whether a file exists; the run with only the declared files finds that.

@@ -1,4 +1,4 @@
-"""A server that answers like GitHub, and what its runner tells a job. Used by test_comment.py and test_rehearse.py."""
+"""A server that answers like GitHub, and what its runner tells a job."""
 
 import json
 import os

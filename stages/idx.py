@@ -13,8 +13,8 @@ UINT8 = 0x08
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """The array in the IDX file at `path`: read-only uint8 with `dimensions` axes.
 
-    Raises `UserError` where the magic number is not that of `dimensions`-dimensional uint8, or
-    the length of the file is not what its header announces.
+    Raises `UserError` if the magic number means something else than `dimensions`-dimensional uint8, or
+    if the length of the file is not what its header announces.
     """
     content = path.read_bytes()
     header = 4 + 4 * dimensions

@@ -1,0 +1,31 @@
+"""Addresses of mirrors: how a file is asked for, and how an address is printed."""
+
+import re
+
+
+def is_url(mirror: str) -> bool:
+    """Whether `mirror` is fetched from; without a scheme it is a folder."""
+    return "://" in mirror
+
+
+def address(mirror: str, name: str) -> str:
+    """Where `mirror` holds the file `name`; the mirror's query stays behind the file name."""
+    folder, query = _split(mirror)
+    return f"{folder}{'' if folder.endswith('/') else '/'}{name}.gz{query}"
+
+
+def masked(mirror: str) -> str:
+    """`mirror` as it may be printed: `***` stands for user and password and for every value of the query."""
+    if not is_url(mirror):
+        return mirror
+    folder, query = _split(mirror)
+    # The second form: a password with a slash in it, which is an invalid address, but a secret all the same.
+    folder = re.sub(r"(?<=://)([^/]*|[^/:]*:(?!\d*/).*)@", "***@", folder)
+    return folder + query[:1] + re.sub(r"([^&;=]*=)?[^&;]+", r"\1***", query[1:])
+
+
+def _split(mirror: str) -> tuple[str, str]:
+    """The part before the query, and the query with its question mark (or the fragment with its hash)."""
+    end = re.search(r"[?#]|$", mirror)
+    at = end.start() if end and is_url(mirror) else len(mirror)
+    return mirror[:at], mirror[at:]

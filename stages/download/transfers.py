@@ -1,0 +1,170 @@
+"""The bytes behind one URL, by HTTP or through fsspec (`s3://`, `gs://`, `hf://`, …), never waiting for long."""
+
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Generator
+from contextlib import closing
+
+import requests
+import urllib3
+from tqdm import tqdm
+
+from stages.download.addresses import masked
+from stages.download.contents import GZIP_MAGIC, LARGEST_COMPRESSED, MirrorError, check_size
+
+# Small, because a block counts only when it is whole: a slow line must not pass for a dead one.
+HTTP_BLOCK_BYTES = 1024
+# Larger, because each block is a request of its own.
+OBJECT_BLOCK_BYTES = 2**18
+LEAST_BYTES_PER_SECOND = 4096
+# A server that compresses on the fly would send the .gz compressed twice, and its checksum would not fit.
+HEADERS = {"Accept-Encoding": "identity"}
+
+# Some bytes and, if the server says it, the size of the whole file in bytes.
+Block = tuple[bytes, int | None]
+
+
+def fetch(url: str, timeout_seconds: float) -> bytes:
+    """The file at `url`, as it is stored there.
+
+    Raises `MirrorError` if no byte arrives for `timeout_seconds`, if fewer than `LEAST_BYTES_PER_SECOND` arrive on
+    average over twice that time, if there are more bytes than `LARGEST_COMPRESSED`, or if the transfer fails.
+    """
+    print(f"download: {masked(url)}", file=sys.stderr)
+    body = bytearray()
+    announced = None
+    window_start, window_size = 0.0, 0
+    blocks = closing(_punctual(url, timeout_seconds))
+    with blocks as source, tqdm(unit="B", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
+        try:
+            for block, announced in source:
+                now = time.monotonic()
+                if not body:
+                    bar.total = announced
+                    window_start = now
+                body += block
+                bar.update(len(block))
+                check_size(max(len(body), announced or 0), LARGEST_COMPRESSED, "compressed")
+                seconds, arrived = now - window_start, len(body) - window_size
+                if seconds > 2 * timeout_seconds:
+                    if arrived < LEAST_BYTES_PER_SECOND * seconds:
+                        raise MirrorError(f"too slow: {arrived} bytes in {seconds:.1f} s")
+                    window_start, window_size = now, len(body)
+        except Exception as error:
+            raise _explained(error, len(body), timeout_seconds) from None
+    if announced is not None and len(body) < announced:
+        raise MirrorError(f"cut short after {len(body)} bytes", again=True)
+    return bytes(body)
+
+
+def offers_gzip(url: str, timeout_seconds: float) -> bool:
+    """Whether the file at `url` begins as a gzip file does. The caller keeps the clock."""
+    try:
+        with closing(_blocks(url, timeout_seconds)) as source:
+            # Sign-in pages answer 200 for everything: the first two bytes tell data from a page.
+            return next(source, (b"", None))[0].startswith(GZIP_MAGIC)
+    except Exception:
+        return False
+
+
+def _punctual(url: str, timeout_seconds: float) -> Generator[Block, None, None]:
+    """The blocks of the file at `url`. Raises `TimeoutError` if the next one takes longer than `timeout_seconds`.
+
+    They come from a thread, because requests' own timeouts do not cover name look-ups and start again for each
+    address of a host: behind a silent firewall a large host would cost minutes. A name look-up cannot be cancelled,
+    so the thread is a daemon, which does not keep the process alive.
+    """
+    arriving: queue.Queue[Block | Exception | None] = queue.Queue()
+    given_up = threading.Event()
+
+    def transfer() -> None:
+        try:
+            with closing(_blocks(url, timeout_seconds)) as source:
+                for block in source:
+                    if given_up.is_set():
+                        return
+                    arriving.put(block)
+            arriving.put(None)
+        except Exception as error:
+            arriving.put(error)
+
+    threading.Thread(target=transfer, daemon=True).start()
+    try:
+        while (item := arriving.get(timeout=timeout_seconds)) is not None:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    except queue.Empty:
+        raise TimeoutError from None
+    finally:
+        given_up.set()
+
+
+def _blocks(url: str, timeout_seconds: float) -> Generator[Block, None, None]:
+    if url.lower().startswith(("http://", "https://")):
+        return _over_http(url, timeout_seconds)
+    return _through_fsspec(url)
+
+
+def _over_http(url: str, timeout_seconds: float) -> Generator[Block, None, None]:
+    with requests.get(url, headers=HEADERS, timeout=timeout_seconds, stream=True) as response:
+        response.raise_for_status()
+        length = response.headers.get("Content-Length", "")
+        total = int(length) if length.isdecimal() else None
+        for block in response.raw.stream(HTTP_BLOCK_BYTES, decode_content=False):
+            yield block, total
+
+
+def _through_fsspec(url: str) -> Generator[Block, None, None]:
+    # Imported here: most mirrors are web servers or folders.
+    import fsspec  # type: ignore[import-untyped]
+
+    filesystem, path = fsspec.url_to_fs(url)
+    with filesystem.open(path, "rb", block_size=OBJECT_BLOCK_BYTES) as file:
+        total = getattr(file, "size", None)
+        while block := file.read(OBJECT_BLOCK_BYTES):
+            yield block, total
+
+
+def _explained(error: Exception, size: int, timeout_seconds: float) -> MirrorError:
+    """One line about `error`, raised after `size` bytes; without its text if that may repeat the URL's secrets."""
+    if isinstance(error, MirrorError):
+        return error
+    if isinstance(error, ImportError):
+        return MirrorError(f"needs a package that is not installed ({str(error).splitlines()[0]})")
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        status = error.response.status_code
+        return MirrorError(f"HTTP {status} {error.response.reason}", status >= 500 or status in (408, 429))
+    # requests wraps urllib3's errors at different depths; the innermost says what happened.
+    inner = error.args[0] if error.args else error
+    inner = getattr(inner, "reason", inner)
+    # First, because urllib3 counts a refused connection among its timeouts.
+    if isinstance(inner, urllib3.exceptions.NameResolutionError):
+        return MirrorError("host name not found")
+    if isinstance(inner, urllib3.exceptions.NewConnectionError):
+        return MirrorError((getattr(inner.__cause__, "strerror", None) or "no connection").lower())
+    timeouts = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
+    if isinstance(error, timeouts) or isinstance(inner, timeouts):
+        if size:
+            return MirrorError(f"stalled after {size} bytes ({timeout_seconds:g} s without a byte)", again=True)
+        return MirrorError(f"no answer within {timeout_seconds:g} s")
+    if isinstance(error, requests.exceptions.ProxyError):
+        return MirrorError("the proxy refused")
+    if isinstance(error, requests.exceptions.SSLError):
+        return MirrorError("no trustworthy TLS certificate")
+    if isinstance(error, urllib3.exceptions.ProtocolError):
+        return MirrorError(f"cut short after {size} bytes", again=True)
+    if isinstance(error, requests.ConnectionError):
+        return MirrorError("connection broken off", again=True)
+    if isinstance(error, FileNotFoundError):
+        return MirrorError("no such file")
+    if isinstance(error, PermissionError):
+        return MirrorError("no permission")
+    if isinstance(error, OSError) and error.errno:
+        return MirrorError(os.strerror(error.errno).lower(), again=True)
+    if isinstance(error, ValueError):
+        return MirrorError("not a valid URL, or its scheme is unknown")
+    return MirrorError(type(error).__name__)
