@@ -9,10 +9,13 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from record import git, history, results
-from record.history import Point, comparable
+from record.history import Point
 from stages.common.entry import UserError, run
 from stages.common.files import write_text
+from stages.pages.figures import ACCENT, GREY, LINE, logarithmic, svg_file
 
 PICTURE = Path("reports/history.svg")
 
@@ -42,7 +45,7 @@ def table(points: Sequence[Point], width: int) -> str:
     space = sum(widths) + 2 * (len(widths) - 1)
     lines = ["  ".join(["commit ", "date      ", *map(str.rjust, scores[0], widths), "subject"])]
     for before, each, cells in zip([None, *points], points, scores[1:]):
-        if before and not comparable(before, each):
+        if before and not history.comparable(before, each):
             known = before.test_data and each.test_data
             lines.append(f"-- {'other test data' if known else 'the test data are not known'}: do not compare across")
         middle = "  ".join(map(str.rjust, cells, widths)) if cells else each.problem
@@ -61,37 +64,31 @@ def score(point: Point) -> tuple[str, ...]:
 
 
 def picture(points: Sequence[Point]) -> str:
-    """An SVG of the error, on a logarithmic axis, with its 95 % interval, by commit; the oldest is on the left.
+    """An SVG of the mistakes, on a logarithmic axis, with their 95 % interval, by commit; the oldest is on the left.
 
     At least half a mistake is drawn, since a logarithmic axis has no place for none. A dotted line separates scores
     on different test data.
     """
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
     shown = [(place, each.numbers) for place, each in enumerate(points) if each.numbers]
     places = [place for place, _ in shown]
     best, error, worst = (
-        [max(100 * (1 - numbers[key]), 50 / numbers["images"]) for _, numbers in shown]
+        [max(1 - numbers[key], 0.5 / numbers["images"]) for _, numbers in shown]
         for key in ("accuracy_high", "accuracy", "accuracy_low")
     )
-    with pyplot.rc_context({"svg.hashsalt": "history", "svg.fonttype": "none"}):
-        figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-        axes.vlines(places, best, worst, color="#9db8ee")
-        axes.plot(places, error, "o", color="#2f6fde")
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.vlines(places, best, worst, color=LINE, linewidth=3)
+        axes.plot(places, error, "o", color=ACCENT, markersize=4)
         for place, pair in enumerate(pairwise(points)):
-            if not comparable(*pair):
-                axes.axvline(place + 0.5, color="#5b6470", linestyle=":")
-        axes.set_yscale("log")
-        axes.set_ylabel("mistakes on the test images (%)")
+            if not history.comparable(*pair):
+                axes.axvline(place + 0.5, color=GREY, linestyle=":")
+        logarithmic(axes, "y", (1, 2, 5), lambda share, _: f"{100 * share:g}%")
+        axes.set_ylabel("wrong test images, with 95 % interval (logarithmic)")
         named = places[:: -(-len(places) // 16)]  # more names would overlap
-        axes.set_xticks(named, [points[place].change.name for place in named], rotation=90, fontsize=8)
-        content = io.StringIO()
-        figure.savefig(content, format="svg", metadata={"Date": None})
-        pyplot.close(figure)
-    return content.getvalue()
+        axes.set_xticks(named, [points[place].change.name for place in named], rotation=90)
+
+    return svg_file(500, 300, paint)
 
 
 if __name__ == "__main__":
