@@ -10,8 +10,8 @@ from pathlib import Path
 from review.comment import MARKER, mute
 from review.escape import clean, code, fenced, line, plain, visible
 from review.page import Section, Table, Verdict
+from stages.pages import templates
 from stages.pages.png import data_address
-from stages.pages.templates import environment
 
 LIMIT = 60_000  # bytes of UTF-8 as posted; GitHub refuses a comment of more than 65,536 characters, its first line too
 ROWS = 40  # of a table or a list; the rest is counted
@@ -81,8 +81,8 @@ def more(count: int, before: str = "") -> str:
 
 def html(verdict: Verdict, about: Sequence[str], sections: Sequence[Section]) -> str:
     """The page as one HTML file that needs nothing else, with the digits as pictures."""
-    templates = environment(Path(__file__).parent)
-    templates.filters |= {"clean": clean, "capped": capped, "png": data_address, "source": source}
-    templates.globals |= {"more": more, "rows": ROWS}
+    environment = templates.environment(Path(__file__).parent)
+    environment.filters |= {"clean": clean, "capped": capped, "png": data_address, "source": source}
+    environment.globals |= {"more": more, "rows": ROWS}
     shown = [section for section in sections if not section.empty]
     return templates.get_template("page.html.j2").render(verdict=verdict, about=about, sections=shown)

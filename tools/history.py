@@ -15,7 +15,7 @@ from record import git, history, results
 from record.history import Point
 from stages.common.entry import UserError, run
 from stages.common.files import write_text
-from stages.pages.figures import ACCENT, GREY, LINE, logarithmic, svg_file
+from stages.pages import figures
 
 PICTURE = Path("reports/history.svg")
 
@@ -77,18 +77,18 @@ def picture(points: Sequence[Point]) -> str:
     )
 
     def paint(figure: Figure) -> None:
-        axes = figure.add_subplot()
-        axes.vlines(places, best, worst, color=LINE, linewidth=3)
-        axes.plot(places, error, "o", color=ACCENT, markersize=4)
+        axes = figure.subplots()
+        axes.vlines(places, best, worst, color=figures.ACCENT, alpha=0.4)
+        axes.plot(places, error, "o", color=figures.ACCENT)
         for place, pair in enumerate(pairwise(points)):
-            if not history.comparable(*pair):
-                axes.axvline(place + 0.5, color=GREY, linestyle=":")
-        logarithmic(axes, "y", (1, 2, 5), lambda share, _: f"{100 * share:g}%")
-        axes.set_ylabel("wrong test images, with 95 % interval (logarithmic)")
+            if not comparable(*pair):
+                axes.axvline(place + 0.5, color=figures.GREY, linestyle=":")
+        figures.logarithmic(axes, "y", (1, 2, 5), figures.percent)
+        axes.set_ylabel("mistakes on the test images")
         named = places[:: -(-len(places) // 16)]  # more names would overlap
         axes.set_xticks(named, [points[place].change.name for place in named], rotation=90)
 
-    return svg_file(500, 300, paint)
+    return figures.svg_file(500, 290, paint)
 
 
 if __name__ == "__main__":
