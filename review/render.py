@@ -85,4 +85,4 @@ def html(verdict: Verdict, about: Sequence[str], sections: Sequence[Section]) ->
     environment.filters |= {"clean": clean, "capped": capped, "png": data_address, "source": source}
     environment.globals |= {"more": more, "rows": ROWS}
     shown = [section for section in sections if not section.empty]
-    return templates.get_template("page.html.j2").render(verdict=verdict, about=about, sections=shown)
+    return environment.get_template("page.html.j2").render(verdict=verdict, about=about, sections=shown)

@@ -12,7 +12,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from record import git, history, results
-from record.history import Point
+from record.history import Point, comparable
 from stages.common.entry import UserError, run
 from stages.common.files import write_text
 from stages.pages import figures
@@ -45,7 +45,7 @@ def table(points: Sequence[Point], width: int) -> str:
     space = sum(widths) + 2 * (len(widths) - 1)
     lines = ["  ".join(["commit ", "date      ", *map(str.rjust, scores[0], widths), "subject"])]
     for before, each, cells in zip([None, *points], points, scores[1:]):
-        if before and not history.comparable(before, each):
+        if before and not comparable(before, each):
             known = before.test_data and each.test_data
             lines.append(f"-- {'other test data' if known else 'the test data are not known'}: do not compare across")
         middle = "  ".join(map(str.rjust, cells, widths)) if cells else each.problem
@@ -64,7 +64,7 @@ def score(point: Point) -> tuple[str, ...]:
 
 
 def picture(points: Sequence[Point]) -> str:
-    """An SVG of the mistakes, on a logarithmic axis, with their 95 % interval, by commit; the oldest is on the left.
+    """An SVG of the error, on a logarithmic axis, with its 95 % interval, by commit; the oldest is on the left.
 
     At least half a mistake is drawn, since a logarithmic axis has no place for none. A dotted line separates scores
     on different test data.
