@@ -1,29 +1,91 @@
-"""Reading what the stages before left: JSON, CSV and arrays, with one clear line where something is missing."""
+"""Reading what the earlier stages left: JSON, CSV and arrays, with one clear line if something is missing."""
 
 import csv
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stages.common.entry import UserError
+from stages.report.params import Reported
+
+RAW = Path("data/raw")
+PREPARED = Path("data/prepared")
+PREDICTIONS = Path("data/predictions")
+METRICS = Path("metrics")
+MODELS = Path("models")
+PARTS = ("train", "validation", "test")
+INTERVAL = ("accuracy", "accuracy_low", "accuracy_high")
+
+Rows = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files under data, metrics and models that the page and the model card are made from."""
+
+    dataset: dict[str, Any]  # name, files, images, split, classes, disputed, and what datasets.yaml says about it
+    training: dict[str, Any]
+    trained: dict[str, Any]
+    metrics: dict[str, Any]
+    confusion_matrix: np.ndarray  # int64 (classes, classes), rows actual, columns predicted
+    classes: Rows
+    mistakes: Rows
+    history: Rows
+    roc: Rows
+    reliability: Rows
+    robustness: Rows
+    series: Rows
+    suspects: Rows
+    predictions: Rows
+    corrupted: np.ndarray  # uint8 (corruptions, 1 + severities, height, width), unchanged first
+    images: dict[str, np.ndarray]  # by part: uint8 (images, height, width)
+
+
+def read(chosen: Reported) -> Inputs:
+    """All of them, for the `chosen` data set. Raises `UserError` if a file is missing or lacks a column."""
+    described = read_json(RAW / "dataset.json") | read_json(PREPARED / "dataset.json")
+    described |= {"classes": chosen.classes, "disputed": chosen.disputed}
+    curves = ("loss", "accuracy", "validation_loss", "validation_accuracy")
+    return Inputs(
+        dataset=described | chosen.about.model_dump(),
+        training=read_json(MODELS / "training.json"),
+        trained=read_json(METRICS / "train.json"),
+        metrics=read_json(METRICS / "evaluate.json"),
+        confusion_matrix=read_confusion_matrix(PREDICTIONS / "confusion_matrix.csv", chosen.classes),
+        classes=read_table(METRICS / "classes.csv", "class", "precision", "recall", "f1", "recall_low", "recall_high"),
+        mistakes=read_table(METRICS / "mistakes.csv", "index", "label", "predicted", "confidence"),
+        history=read_table(METRICS / "history.csv", "epoch", *curves),
+        roc=read_table(METRICS / "roc.csv", "class", "false_positive_rate", "true_positive_rate"),
+        reliability=read_table(METRICS / "reliability.csv", "images", "confidence", *INTERVAL),
+        robustness=read_table(METRICS / "robustness.csv", "corruption", "accuracy", "images"),
+        series=read_table(PREDICTIONS / "series.csv", "group", "images", "right", *INTERVAL),
+        suspects=read_table(
+            PREDICTIONS / "suspects.csv", "part", "index", "label", "suggested", "probability_of_suggested"
+        ),
+        predictions=read_table(PREDICTIONS / "test.csv", "label", "predicted", "confidence"),
+        corrupted=read_images(PREDICTIONS / "corrupted.npy"),
+        images={part: read_images(PREPARED / part / "images.npy") for part in PARTS},
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object at `path`. Raises `UserError` where it is missing or not JSON."""
+    """The JSON object at `path`. Raises `UserError` if it is missing or not JSON."""
     try:
-        return json.loads(_text(path))
+        values: dict[str, Any] = json.loads(_text(path))
+        return values
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path} line {error.lineno}: not valid JSON ({error.msg}); remake it with `dvc repro`"
         ) from None
 
 
-def read_table(path: Path, columns: tuple[str, ...] = ()) -> list[dict[str, str]]:
+def read_table(path: Path, *columns: str) -> Rows:
     """The rows of the CSV file at `path`, values as text.
 
-    Raises `UserError` where the file is missing or lacks one of `columns`.
+    Raises `UserError` if the file is missing or lacks one of `columns`.
     """
     reader = csv.DictReader(_text(path).splitlines())
     rows = list(reader)
@@ -35,18 +97,19 @@ def read_table(path: Path, columns: tuple[str, ...] = ()) -> list[dict[str, str]
 def read_confusion_matrix(path: Path, classes: list[str]) -> np.ndarray:
     """The confusion matrix at `path`: int64 (classes, classes), rows actual, columns predicted.
 
-    Raises `UserError` where its rows are not those of `classes`, in that order.
+    Raises `UserError` if its rows are not the `classes` in that order.
     """
-    rows = read_table(path, ("actual", *classes))
+    rows = read_table(path, "actual", *classes)
     if [row["actual"] for row in rows] != classes:
         raise UserError(f"{path}: its rows are not the classes of the data set; remake it with `dvc repro`")
     return np.array([[int(row[name]) for name in classes] for row in rows], np.int64)
 
 
 def read_images(path: Path) -> np.ndarray:
-    """The array at `path`, mapped rather than loaded. Raises `UserError` where it is missing."""
+    """The array at `path`, memory-mapped. Raises `UserError` if it is missing."""
     try:
-        return np.load(path, mmap_mode="r")
+        array: np.ndarray = np.load(path, mmap_mode="r")
+        return array
     except FileNotFoundError:
         raise UserError(_missing(path)) from None
 

@@ -1,8 +1,11 @@
 """The numbers of the page and of the model card: counts, intervals and rows, and how they are written."""
 
+import re
 from typing import Any
 
 import numpy as np
+
+from stages.report.inputs import Rows
 
 BLOCKS = ("download", "validate", "preprocess", "train", "evaluate", "report")
 
@@ -10,22 +13,33 @@ BLOCKS = ("download", "validate", "preprocess", "train", "evaluate", "report")
 WRITERS = dict.fromkeys((0, 1, 2, 3, 6, 7), "census employees") | {4: "high-school students"}
 
 
-def class_rows(scores: list[dict[str, str]], matrix: np.ndarray, names: list[str]) -> list[dict[str, Any]]:
-    """One row a class: name, precision, recall, f1 (floats), support, right (counts), low, high (of the recall).
+# What Markdown reads as markup in the midst of a line. An underscore within a word, as in `split_by_writer`, is none.
+MARKUP = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])")
+
+
+def class_rows(scores: Rows, matrix: np.ndarray, names: list[str]) -> list[dict[str, Any]]:
+    """One row for each class: name, precision, recall, f1, support, right, and low and high of the recall's interval.
 
     `scores` are the rows of classes.csv, `matrix` the confusion matrix (classes, classes), rows actual,
-    `names` what the page calls the classes.
+    `names` the classes as the page shows them.
     """
-    rows = []
-    for name, row, counts, right in zip(names, scores, matrix.sum(axis=1), matrix.diagonal(), strict=True):
-        known = {"name": name, **{key: float(row[key]) for key in ("precision", "recall", "f1")}}
-        interval = {"low": float(row["recall_low"]), "high": float(row["recall_high"])}
-        rows.append({**known, "support": int(counts), "right": int(right), **interval})
-    return rows
+    return [
+        {
+            "name": name,
+            "precision": float(row["precision"]),
+            "recall": float(row["recall"]),
+            "f1": float(row["f1"]),
+            "support": int(counts),
+            "right": int(right),
+            "low": float(row["recall_low"]),
+            "high": float(row["recall_high"]),
+        }
+        for name, row, counts, right in zip(names, scores, matrix.sum(axis=1), matrix.diagonal(), strict=True)
+    ]
 
 
-def series_rows(series: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """One row for each of `series` (rows of series.csv), as `class_rows` without precision, recall and f1."""
+def series_rows(series: Rows) -> list[dict[str, Any]]:
+    """One row for each of `series` (of series.csv): as `class_rows`, with writers and accuracy for scores."""
     return [
         {
             "name": f"Series {row['group']}",
@@ -40,8 +54,8 @@ def series_rows(series: list[dict[str, str]]) -> list[dict[str, Any]]:
     ]
 
 
-def robustness_rows(robustness: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """One row a corruption, in the order of robustness.csv: name, accuracies (by severity), their mean."""
+def robustness_rows(robustness: Rows) -> list[dict[str, Any]]:
+    """One row for each corruption, in the order of robustness.csv: name, accuracies (by severity), their mean."""
     rows = []
     for name in dict.fromkeys(row["corruption"] for row in robustness):
         accuracies = [float(row["accuracy"]) for row in robustness if row["corruption"] == name]
@@ -49,11 +63,12 @@ def robustness_rows(robustness: list[dict[str, str]]) -> list[dict[str, Any]]:
     return rows
 
 
-def worst(mistakes: list[dict[str, str]], names: list[str], limit: int) -> list[dict[str, Any]]:
-    """The `limit` most confident of `mistakes` (rows of mistakes.csv), surest first, classes by name."""
+def worst(mistakes: Rows, names: list[str], limit: int) -> list[dict[str, Any]]:
+    """The `limit` most confident of `mistakes` (rows of mistakes.csv), most confident first, classes by name."""
     ordered = sorted(mistakes, key=lambda row: (-float(row["confidence"]), int(row["index"])))
     return [
         {
+            "part": "test",
             "index": int(row["index"]),
             "label": names[int(row["label"])],
             "predicted": names[int(row["predicted"])],
@@ -63,8 +78,8 @@ def worst(mistakes: list[dict[str, str]], names: list[str], limit: int) -> list[
     ]
 
 
-def suspects(rows: list[dict[str, str]], parts: tuple[str, ...], names: list[str], limit: int) -> list[dict[str, Any]]:
-    """The first `limit` of `rows` (of suspects.csv, most suspect first) that are of `parts`, classes by name."""
+def suspects(rows: Rows, parts: tuple[str, ...], names: list[str], limit: int) -> list[dict[str, Any]]:
+    """The first `limit` of `rows` (of suspects.csv, most suspect first) from `parts`, classes by name."""
     return [
         {
             "part": row["part"],
@@ -76,6 +91,20 @@ def suspects(rows: list[dict[str, str]], parts: tuple[str, ...], names: list[str
         for row in rows
         if row["part"] in parts
     ][:limit]
+
+
+def galleries(mistakes: Rows, suspected: Rows, names: list[str], limit: int) -> dict[str, list[dict[str, Any]]]:
+    """The images to show, at most `limit` in each gallery: `worst`, `suspects` and `suspects_training`."""
+    return {
+        "worst": worst(mistakes, names, limit),
+        "suspects": suspects(suspected, ("test",), names, limit),
+        "suspects_training": suspects(suspected, ("train", "validation"), names, limit),
+    }
+
+
+def disputed_suspects(suspected: Rows, disputed: list[int]) -> int:
+    """How many of the `suspected` test images (rows of suspects.csv) are among those at `disputed`."""
+    return len({int(row["index"]) for row in suspected if row["part"] == "test"} & {*disputed})
 
 
 def confusions(matrix: np.ndarray, names: list[str], limit: int = 3) -> list[dict[str, Any]]:
@@ -92,12 +121,12 @@ def confusions(matrix: np.ndarray, names: list[str], limit: int = 3) -> list[dic
 
 
 def parameter_blocks(values: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """The stages' blocks of params.yaml in the order of the pipeline, every value as text, nested keys dotted."""
+    """The stages' blocks of params.yaml in the order of the pipeline; values as text, nested keys dotted."""
     return {block: _flat(values[block]) for block in BLOCKS if isinstance(values.get(block), dict)}
 
 
 def _flat(values: dict[str, Any], before: str = "") -> dict[str, str]:
-    flat = {}
+    flat: dict[str, str] = {}
     for key, value in values.items():
         inner = isinstance(value, dict) and value
         flat |= _flat(value, f"{before}{key}.") if inner else {f"{before}{key}": written(value)}
@@ -105,7 +134,7 @@ def _flat(values: dict[str, Any], before: str = "") -> dict[str, str]:
 
 
 def written(value: Any) -> str:
-    """A value of params.yaml as one would write it there: `true`, `0.003`, `a, b`."""
+    """A value of params.yaml as it is written there: `true`, `0.003`, `a, b`."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
@@ -116,7 +145,7 @@ def written(value: Any) -> str:
 
 
 def percent(share: float) -> str:
-    """0.9962 as `99.62%`; rounded down to 99.99% where only rounding would make it perfect."""
+    """0.9962 as `99.62%`; rounded down to 99.99% if it is less than 1."""
     text = f"{100 * share:.2f}%"
     return "99.99%" if text == "100.00%" and share < 1 else text
 
@@ -132,5 +161,5 @@ def plural(number: int, word: str) -> str:
 
 
 def cell(text: str) -> str:
-    """`text` safe inside a cell of a Markdown table."""
-    return str(text).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    """`text` on one line of Markdown, also within a table, so that it reads as it is written."""
+    return MARKUP.sub(r"\\\g<0>", " ".join(str(text).split()))
