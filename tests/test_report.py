@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from stages.common.entry import UserError
 from stages.evaluate.corruptions import STRENGTHS
@@ -35,6 +35,8 @@ def inputs(
     perfect=False,
     series=False,
     title="A data set <&>",
+    homepage="https://example.org/",
+    disputed=(),
     size=28,
     processor="x86-64",
     suspects=2,
@@ -62,9 +64,13 @@ def inputs(
     np.add.at(matrix, (actual, predicted), 1)
 
     parts = ("data/prepared/train", "data/prepared/validation", "data/prepared/test")
-    for name in (*parts, "data/predictions", "metrics", "models"):
+    for name in (*parts, "data/raw", "data/predictions", "metrics", "models"):
         (folder / name).mkdir(parents=True)
-    shutil.copy(ROOT / "params.yaml", folder)
+    parameters = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("dataset: mnist", "dataset: own")
+    (folder / "params.yaml").write_text(parameters, encoding="utf-8")
+    about = {"title": title, "licence": "CC0", "citation": "A. Nonymous", "homepage": homepage}
+    entry = {"about": about, "classes": classes, "disputed": list(disputed)}
+    (folder / "datasets.yaml").write_text(yaml.safe_dump({"own": entry}), encoding="utf-8")
     for part in parts:
         np.save(folder / part / "images.npy", images)
     np.save(folder / "data/predictions/corrupted.npy", np.resize(images, (len(STRENGTHS), 6, size, size)))
@@ -80,14 +86,13 @@ def inputs(
         metrics["suspect_labels_training"] = suspects_training
         suspected += [(("validation", "train")[index % 2], index, 1, 0, 0, 1) for index in range(suspects_training)]
     by_series = [(k, 400, 390, 0.975, 0.955, 0.987) for k in (0, 4)] if series else []
-    dataset = {"name": "own", "title": title, "classes": classes, "licence": "CC0", "citation": "A. Nonymous"}
-    dataset |= {"homepage": "https://example.org/", "files": {"train-images-idx3-ubyte": "ab" * 32}, "writers": series}
-    dataset |= {"images": {"train": 800, "validation": 100, "test": len(test)}, "split": "stratified"}
+    prepared = {"images": {"train": 800, "validation": 100, "test": len(test)}, "split": "stratified"}
     versions = {"python": "3.12.1", "tensorflow": "2.21.0", "keras": "3.15.0", "numpy": "2.4.0"}
     training = {"model": "cnn", "parameters": 12345, "precision": "float32", "threads": 2, "seed": 1}
     trained = {"accuracy": 0.9, "loss": 0.1, "validation_accuracy": 0.9, "validation_loss": 0.1, "epochs": epochs}
     for name, value in {
-        "data/prepared/dataset.json": dataset,
+        "data/raw/dataset.json": {"name": "own", "files": {"train-images-idx3-ubyte": "ab" * 32}},
+        "data/prepared/dataset.json": prepared,
         "models/training.json": {**training, **({"processor": processor} if processor else {}), "versions": versions},
         "metrics/train.json": {**trained, "parameters": 12345},
         "metrics/evaluate.json": metrics,
@@ -239,13 +244,33 @@ def test_the_interval_over_writers_is_shown_where_it_is_known(tmp_path, monkeypa
 def test_the_accuracy_on_undisputed_images_is_shown_where_some_are_disputed(tmp_path, monkeypatch):
     _, text, card = render(inputs(tmp_path), monkeypatch)
     assert "disputes" not in text + card
-    numbers, dataset = tmp_path / "metrics/evaluate.json", tmp_path / "data/prepared/dataset.json"
+    folder = inputs(tmp_path / "disputed", disputed=[0, 1])
+    numbers = folder / "metrics/evaluate.json"
     numbers.write_text(json.dumps(json.loads(numbers.read_text()) | {"accuracy_undisputed": 0.54321}))
-    dataset.write_text(json.dumps(json.loads(dataset.read_text()) | {"disputed": [0, 1]}))
     others = json.loads(numbers.read_text())["images"] - 2
-    _, text, card = render(tmp_path, monkeypatch)
+    _, text, card = render(folder, monkeypatch)
     assert f". Of the {others:,} whose label nobody disputes, 54.32%." in text
     assert f"| Accuracy on the {others:,} images whose label nobody disputes | 54.32% |" in card
+
+
+@pytest.mark.parametrize("homepage", ["javascript:alert(1)", "", "https://example.org/ x", 'https://e.org/"><b>'])
+def test_only_web_addresses_become_links(tmp_path, monkeypatch, homepage):
+    page, _, card = render(inputs(tmp_path, homepage=homepage), monkeypatch)
+    assert page.links == ["model_card.md", "data/index.html"]
+    assert "(<" not in card
+
+
+def test_a_web_address_becomes_a_link(tmp_path, monkeypatch):
+    page, _, card = render(inputs(tmp_path), monkeypatch)
+    assert "https://example.org/" in page.links and "(<https://example.org/>)" in card
+
+
+def test_names_are_not_taken_for_markup(tmp_path, monkeypatch):
+    classes = ["<b>even</b>", "*odd* $x$ [a](b) | `c`"]
+    _, text, card = render(inputs(tmp_path, classes=classes, title="A *data* set | <i>"), monkeypatch)
+    assert "<b>even" not in text + card.replace("\\<", "") and "<i>" not in text
+    assert r"\*odd\* \$x\$ \[a\](b) \| \`c\`" in card and r"A \*data\* set \| \<i\>" in card
+    assert tables.cell("split_by_writer") == "split_by_writer" and tables.cell("__init__") == r"\_\_init\_\_"
 
 
 def test_same_inputs_same_bytes(tmp_path):
@@ -362,10 +387,9 @@ def test_without_folds_the_page_says_that_training_labels_were_not_checked(tmp_p
 
 
 def test_disputed_suspects_and_a_fitted_temperature_are_told_where_there_are_any(tmp_path, monkeypatch):
-    inputs(tmp_path, suspects=4)
-    for name, more in (("data/prepared/dataset", {"disputed": [1, 3, 7]}), ("metrics/train", {"temperature": 1.23456})):
-        path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | more))
+    inputs(tmp_path, suspects=4, disputed=[1, 3, 7])
+    path = tmp_path / "metrics/train.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"temperature": 1.23456}))
     _, text, card = render(tmp_path, monkeypatch)
     assert "2 of them are among the 3 images whose label people dispute." in text
     assert "divided by 1.235" in text and "| Temperature (logits are divided by it) | 1.235 |" in card
