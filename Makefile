@@ -1,6 +1,7 @@
-# Every target works from a fresh clone: the virtual environment is made where it is missing.
+# Every target works from a fresh clone: the virtual environment is made if it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help run test reproduce review rehearse history push resolve compare noise transfer check lint fresh identical lock python
+.PHONY: help run test lint check fresh reproduce review compare history push resolve comparison noise score identical lock
+.PHONY: python
 
 # Bytecode makes each stage start seconds faster.
 unexport PYTHONDONTWRITEBYTECODE
@@ -10,58 +11,54 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
 
-REVIEW := reports/review
-# The shell expands BASE and OVERRIDE, not make, and no option is made of them: in continuous integration they may be a
-# stranger's words.
-WORDS = --override="$$OVERRIDE" $${BASE:+-- "$$BASE"}
+# BASE, OVERRIDE, BRANCH and DATASET are expanded by the shell, not by make, and never become options: in continuous
+# integration they may be untrusted.
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 run: $(BIN)/.installed ## run the pipeline: data, checks, training, scores, report
-	@python -m tools.launch
+	@python -m tools.run
 
 test: $(BIN)/.installed-dev ## run the test suite, offline
 	@python -m pytest -n auto --dist loadgroup
 
-reproduce: $(BIN)/.installed ## run the pipeline as continuous integration does: it believes no lock, and chooses no data
+lint: $(BIN)/.installed-dev ## check style and types
+	@ruff check . && ruff format --check . && mypy
+
+check: $(BIN)/.installed ## check params.yaml and datasets.yaml: types, ranges, misspelt and unused keys
+	@python -m tools.check
+
+fresh: $(BIN)/.installed ## does dvc.lock fit this code and these parameters? needs no data (ALL=1: the comparison, too)
+	@python -m tools.fresh $(if $(ALL),--all)
+
+reproduce: $(BIN)/.installed ## run the pipeline as continuous integration does: ignores dvc.lock; never switches data set
 	@python -m tools.reproduce
 
 review: $(BIN)/.installed ## judge the working tree against BASE=origin/main; the page is in reports/review
-	@mkdir -p $(REVIEW)
-	@python -m review --output $(REVIEW)/review.md --html $(REVIEW)/index.html \
-		$$([ ! -f $(REVIEW)/seconds.jsonl ] || echo --seconds $(REVIEW)/seconds.jsonl) $(WORDS)
+	@python -m review --seconds reports/review/seconds.jsonl --override="$$OVERRIDE" $${BASE:+-- "$$BASE"}
 
-rehearse: $(BIN)/.installed ## print the comment that a pull request of the working tree would get
-	@python -m review $(WORDS)
+compare: $(BIN)/.installed ## compare the mistakes, image by image, with those of BASE=HEAD
+	@python -m review.compare -- "$${BASE:-HEAD}"
 
-history: $(BIN)/.installed ## the numbers of every commit of BRANCH=main that changed them
-	@python -m review.history $${BRANCH:+--branch="$$BRANCH"}
+history: $(BIN)/.installed ## the accuracy of every commit of BRANCH=main that changed it
+	@python -m tools.history $${BRANCH:+--branch="$$BRANCH"}
 
 push: $(BIN)/.installed ## upload the cache and every run in it to the remote, if there is one
-	@python -m tools.share
+	@python -m tools.push
 
 resolve: $(BIN)/.installed ## settle a merge conflict in dvc.lock and metrics/
 	@python -m tools.resolve
 
-compare: $(BIN)/.installed ## train and score the known architectures side by side (about half an hour on MNIST)
+comparison: $(BIN)/.installed ## train and score the fourteen networks side by side (about half an hour on MNIST)
 	@dvc repro comparison/dvc.yaml
 	@cat comparison/summary.md
 
-noise: $(BIN)/.installed ## train with SEEDS=5 seeds (MODEL=… of the comparison): what a difference of one run is worth
+noise: $(BIN)/.installed ## measure how much the accuracy varies across SEEDS=5 seeds (MODEL=… of the comparison)
 	@python -m tools.noise --seeds $(or $(SEEDS),5) $(if $(MODEL),--model $(MODEL))
 
-transfer: $(BIN)/.installed ## score the trained model on the test images of another data set: DATASET=digits
-	@python -m tools.transfer -- "$${DATASET:-digits}"
-
-check: $(BIN)/.installed ## check params.yaml: types, ranges, misspelt and unused keys
-	@python -m tools.check
-
-lint: $(BIN)/.installed-dev ## check style
-	@ruff check . && ruff format --check .
-
-fresh: $(BIN)/.installed ## is dvc.lock the lock of this code and these parameters? needs no data (ALL=1: the comparison, too)
-	@python -m tools.fresh $(if $(ALL),--all)
+score: $(BIN)/.installed ## score the trained model on the test images of another data set: DATASET=digits
+	@python -m tools.score -- "$${DATASET:-digits}"
 
 identical: $(BIN)/.installed ## run the pipeline twice in different surroundings and compare every byte
 	@python -m tools.identical

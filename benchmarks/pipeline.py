@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
+from record.copies import copy_repository
 from stages.common.entry import no_arguments
-from tools.identical import copy_repository
 
 STAGES = ["download", "validate", "preprocess", "train", "evaluate", "report"]
 IMPORTS = {  # what a stage imports late, so that mistakes are told early, counts as its imports all the same

@@ -1,1 +1,1 @@
-"""What a pull request shows and what stops it. It reads commits, not stages: nothing here is part of the pipeline."""
+"""Judges a pull request and writes what it changes. It reads commits and is not part of the pipeline."""

@@ -1,8 +1,8 @@
 """Post the review page on its pull request: `python -m review.comment FILE`, in the one job that may write comments.
 
-The code of the pull request wrote the page, so here the page is a stranger's text. It chooses nothing: the
-pull request is the one whose head GitHub says was run. It calls nobody, and nothing beside FILE is read. This
-job installs nothing, so only the standard library is imported.
+The code of the pull request wrote the page, so here the page is untrusted text. It decides nothing: which pull request
+was run, GitHub says. @mentions are neutralised, and no file but FILE is read. This job installs nothing, so only the
+standard library is imported.
 """
 
 import argparse
@@ -23,10 +23,10 @@ from urllib.request import Request, urlopen
 
 from stages.common.entry import UserError, run
 
-MARKER = "<!-- digits-review -->"  # the last line of the page: by it the comment is found again
-BOT = "github-actions[bot]"  # the author, at GitHub, of what the token of a workflow writes
+MARKER = "<!-- digits-review -->"  # the last line of the page, by which an earlier comment is found
+BOT = "github-actions[bot]"  # as this user, GitHub posts what a workflow writes with its token
 LIMIT = 65_536  # characters of a comment, at GitHub
-TOO_LONG = f"the page is too long for a comment, which has at most {LIMIT:,} characters: it is not posted"
+TOO_LONG = f"the page is not posted: a comment has at most {LIMIT:,} characters"
 AT_SIGN = re.compile("@|&(?:#0*64|#[xX]0*40|commat);?")  # the character and its names in HTML
 ENDED = ("success", "failure", "timed_out")  # conclusions of a run after which an earlier comment would be wrong
 PAUSES = (1, 4)  # seconds before the second and the third attempt
@@ -36,7 +36,7 @@ Call = Callable[..., Any]
 
 
 class Unavailable(UserError):
-    """GitHub did not answer, or said that the fault is its own: worth another attempt."""
+    """GitHub did not answer, or answered with an error of its own: another attempt may succeed."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
         return
     try:
         text = body(read(path), workflow_run) if os.path.lexists(path) else no_page(workflow_run)
-    except UserError as error:  # an earlier comment must not stand as if it were about this commit
+    except UserError as error:  # an earlier comment must not look as if it were about this commit
         text, problem = no_page(workflow_run), error
     for pause in (*PAUSES, None):
         try:
@@ -75,14 +75,14 @@ def setting(name: str) -> str:
 
 def event(path: Path) -> Mapping[str, Any]:
     """The `workflow_run` of the event that started this job; GitHub wrote it, so it can be trusted."""
-    workflow_run = json.loads(path.read_text(encoding="utf-8")).get("workflow_run")
+    workflow_run: Mapping[str, Any] | None = json.loads(path.read_text(encoding="utf-8")).get("workflow_run")
     if workflow_run is None:
         raise UserError(f"{path} is not the event of a finished workflow: this runs in .github/workflows/comment.yml")
     return workflow_run
 
 
 def read(path: Path) -> str:
-    """The page. Raises `UserError` for a link, a giant or what is not UTF-8."""
+    """The page. Raises `UserError` if it is a link, too large, or not UTF-8."""
     if path.is_symlink() or not path.is_file():  # a link could name a file with the token in it
         raise UserError(f"{path} is not a plain file: it is not read")
     if path.stat().st_size > 4 * LIMIT:  # a character has at most 4 bytes
@@ -94,10 +94,10 @@ def read(path: Path) -> str:
 
 
 def body(page: str, workflow_run: Mapping[str, Any]) -> str:
-    """The comment: whose words these are, the page without a live mention, the marker.
+    """The comment: which code wrote the page, the page with @mentions neutralised, the marker.
 
-    Before them stands what GitHub says of a run that did not pass, for the page may say otherwise: it knows nothing
-    of the other jobs, and the code that wrote it is the pull request's.
+    If the run did not pass, the comment begins with that, since the page may say otherwise: it knows nothing of the
+    other jobs, and the pull request's own code wrote it.
     """
     failed = "" if workflow_run["conclusion"] == "success" else "❌ **A job of this run did not pass.** "
     source = f"*Written by the code of {workflow_run['head_sha'][:7]} in [this run]({workflow_run['html_url']}).*"
@@ -109,12 +109,12 @@ def body(page: str, workflow_run: Mapping[str, Any]) -> str:
 
 
 def mute(page: str) -> str:
-    """`page` with a zero-width space after each @, so that GitHub sees no name; it looks as it did, in code too."""
+    """`page` with a zero-width space after each @, so that GitHub finds no name; it looks the same."""
     return AT_SIGN.sub("@\u200b", page)
 
 
 def no_page(workflow_run: Mapping[str, Any]) -> str:
-    """The comment on a run whose page is not there or not fit to post, all of it GitHub's words and ours."""
+    """The comment on a run whose page is missing or not fit to post; nothing in it is the pull request's text."""
     commit, address = workflow_run["head_sha"][:7], workflow_run["html_url"]
     if workflow_run["conclusion"] == "success":
         verdict = (
@@ -126,9 +126,9 @@ def no_page(workflow_run: Mapping[str, Any]) -> str:
 
 
 def post(call: Call, workflow_run: Mapping[str, Any], text: str) -> str:
-    """Write the comment, over our earlier one if there is one; a sentence about what was done.
+    """Write the comment, or replace our earlier one; returns a sentence about what was done.
 
-    An attempt looks for the earlier comment anew: the one before may have written it and lost the answer.
+    Each attempt looks for the earlier comment: the attempt before may have written it and lost the answer.
     """
     number = pull_request(call, workflow_run)
     if number is None:
@@ -143,7 +143,7 @@ def post(call: Call, workflow_run: Mapping[str, Any], text: str) -> str:
 
 
 def pull_request(call: Call, workflow_run: Mapping[str, Any]) -> int | None:
-    """The number of the open pull request whose head was run; None where there is none any more."""
+    """The number of the open pull request whose head was run; None if there is none any more."""
     head = workflow_run["head_repository"]
     if head is None:  # the fork is deleted
         return None
@@ -170,12 +170,12 @@ def listed(call: Call, path: str) -> Iterator[dict[str, Any]]:
 
 
 def is_ours(comment: Mapping[str, Any]) -> bool:
-    """Whether the bot wrote it: anybody can quote the marker."""
+    """Whether it is our comment: it must be the bot's, since anybody can quote the marker."""
     return (comment["user"] or {}).get("login") == BOT and MARKER in (comment["body"] or "")
 
 
 def request(repository: str, token: str, method: str, path: str, values: Mapping[str, Any] | None = None) -> Any:
-    """What GitHub answers to `method` on `path` below the `repository`'s URL. Raises `UserError`, in one line."""
+    """GitHub's answer to `method` on `path` below the `repository`'s URL. Raises `UserError`, in one line."""
     headers = {
         "Accept": "application/vnd.github+json",
         "Authorization": f"Bearer {token}",
@@ -194,7 +194,7 @@ def request(repository: str, token: str, method: str, path: str, values: Mapping
 
 
 def refusal(error: HTTPError, what: str) -> UserError:
-    """The HTTP error as one line: what was asked, what the answer means, what to do."""
+    """The HTTP error as one line: the request, what the answer means, what to do."""
     if error.code >= 500:
         return Unavailable(f"GitHub fails with {error.code} at {what}: run this job again later")
     if error.code == 429 or error.headers.get("retry-after") or error.headers.get("x-ratelimit-remaining") == "0":

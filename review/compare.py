@@ -11,8 +11,8 @@ from typing import Any
 
 from scipy.stats import binomtest, t
 
-from review import results
-from review.results import NEEDED, Results
+from record import results
+from record.results import NEEDED, Number, Results
 from stages.common.entry import UserError, run
 
 SIGNIFICANCE = 0.05  # a p below it counts as evidence
@@ -32,7 +32,7 @@ class Comparison:
 
     @property
     def sentence(self) -> str:
-        """What the paired test says of these two trained models, not at odds with what the seed does to the recipe."""
+        """What the paired test says of these two models, weakened if another seed could undo the difference."""
         counts = f"{len(self.fixed)} image{'' if len(self.fixed) == 1 else 's'} fixed, {len(self.broken)} broken"
         p = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.2g}"
         if self.verdict == "same":
@@ -47,29 +47,29 @@ class Comparison:
 
     @property
     def change(self) -> float:
-        """Of the accuracy, from before to after."""
+        """How much the accuracy changes from before to after."""
         return self.after.numbers["accuracy"] - self.before.numbers["accuracy"]
 
     @property
     def noise(self) -> Mapping[str, Any] | None:
-        """That of the recipe before, which is what a change has to stand out from; else of the one after."""
+        """The noise of the recipe before, which a change has to exceed; if it is not known, of the recipe after."""
         return self.before.noise or self.after.noise
 
     @property
     def noise_limit(self) -> float | None:
-        """What the seed alone does to the accuracy; None where that is not known."""
+        """How much the accuracy varies across seeds; None if that is not known."""
         try:
             return None if self.noise is None else seed_noise(self.noise)
-        except (UserError, ArithmeticError, TypeError):  # as of a number of seeds that no float holds
+        except (UserError, ArithmeticError, TypeError):  # the number of seeds may be larger than any float
             return None
 
 
 def paired(before: Results, after: Results) -> Comparison:
     """McNemar's exact test (McNemar 1947; two-sided binomial on the images that exactly one model gets wrong).
 
-    It asks whether these two models differ on images of this kind, and takes the images as independent.
-    Whether training again would repeat the difference is another question: see `seed_noise`. Raises
-    `UserError` where the two were not scored on the same images with the same labels.
+    It asks whether these two models differ on images of this kind, and assumes that the images are independent.
+    Whether training again would repeat the difference is another question: see `seed_noise`. Raises `UserError` if
+    the two were not scored on the same images with the same labels.
     """
     names = f"{before.name} and {after.name}"
     if before.test_data != after.test_data:
@@ -95,49 +95,57 @@ def paired(before: Results, after: Results) -> Comparison:
 
 
 def seed_noise(noise: Mapping[str, Any]) -> float:
-    """The difference in accuracy that two trainings with different seeds stay below 95 times in 100.
+    """The difference in accuracy that two trainings with different seeds stay below in 95 of 100 cases.
 
-    t · sd · √2: ISO 5725's repeatability limit, with Student's t in place of 1.96 since the standard
-    deviation `accuracy_sd` is itself known from few seeds. Raises `UserError` below two.
+    t · sd · √2: ISO 5725's repeatability limit, with Student's t instead of 1.96, since the standard deviation
+    `accuracy_sd` is estimated from few seeds. Raises `UserError` if there are fewer than two.
     """
     count = seeds(noise)
     if count < 2:
         raise UserError(f"{results.NOISE}: {count} seed says nothing about noise: it takes two or more")
-    return float(t.ppf(0.975, count - 1)) * noise["accuracy_sd"] * math.sqrt(2)
+    return float(t.ppf(0.975, count - 1) * noise["accuracy_sd"] * math.sqrt(2))
 
 
 def seeds(noise: Mapping[str, Any]) -> int:
-    return noise["seeds"] if isinstance(noise["seeds"], int) else len(noise["seeds"])
+    """How many seeds were measured: `seeds` is their number or their list."""
+    found = noise["seeds"]
+    return found if isinstance(found, int) else len(found)
 
 
 def noise_sentence(comparison: Comparison) -> str | None:
-    """The difference beside what the seed alone does, or why that is not known; None where nobody measured it."""
+    """The difference, and how much the accuracy varies across seeds or why that is not known; None if not measured."""
     noise, limit = comparison.noise, comparison.noise_limit
     if noise is None:
         misfit = comparison.before.misfit or comparison.after.misfit
         return f"{results.NOISE} was measured {misfit}: `make noise` measures it anew." if misfit else None
     if limit is None:
-        return f"{results.NOISE} does not say what the seed does, which takes two or more: `make noise`."
+        return f"{results.NOISE} has fewer than two seeds, too few to tell noise: `make noise` measures it anew."
     return (
         f"The default model with {seeds(noise)} seeds: {noise['accuracy_mean']:.2%} on average,"
-        f" {noise['accuracy_low']:.2%} to {noise['accuracy_high']:.2%}. A difference of one run smaller than"
-        f" {100 * limit:.2f} points is within what the seed alone does; this one is"
+        f" {noise['accuracy_low']:.2%} to {noise['accuracy_high']:.2%}. In 95 of 100 cases, two trainings with"
+        f" different seeds differ by less than {100 * limit:.2f} points; this change is"
         f" {100 * comparison.change:+.2f} points."
     )
 
 
 def rows(comparison: Comparison) -> list[tuple[str, str, str]]:
     """Name, before and after of each number to show."""
-    before, after = comparison.before.numbers, comparison.after.numbers
-    shown = [("accuracy", *(f"{side['accuracy']:.2%}" for side in (before, after)))]
-    for name, suffix in (("95 % interval", ""), ("resampling whole writers", "_writers")):
-        low, high = f"accuracy_low{suffix}", f"accuracy_high{suffix}"
-        texts = [
-            f"{side[low]:.2%} to {side[high]:.2%}" if {low, high} <= side.keys() else "-" for side in (before, after)
-        ]
-        if texts != ["-", "-"]:
-            shown.append((name, *texts))
-    return [*shown, ("mistakes", *(f"{side['mistakes']:,} of {side['images']:,}" for side in (before, after)))]
+    columns = [
+        {
+            "accuracy": f"{side['accuracy']:.2%}",
+            "95 % interval": _interval(side, ""),
+            "resampling whole writers": _interval(side, "_writers"),
+            "mistakes": f"{side['mistakes']:,} of {side['images']:,}",
+        }
+        for side in (comparison.before.numbers, comparison.after.numbers)
+    ]
+    rows = [(name, columns[0][name], columns[1][name]) for name in columns[0]]
+    return [row for row in rows if row[1:] != ("-", "-")]
+
+
+def _interval(numbers: Mapping[str, Number], suffix: str) -> str:
+    low, high = numbers.get(f"accuracy_low{suffix}"), numbers.get(f"accuracy_high{suffix}")
+    return "-" if low is None or high is None else f"{low:.2%} to {high:.2%}"
 
 
 def lists(comparison: Comparison) -> list[str]:
@@ -154,20 +162,6 @@ def text(comparison: Comparison) -> str:
     return "\n".join(filter(None, [comparison.sentence, *aligned, *lists(comparison), noise_sentence(comparison)]))
 
 
-def markdown(comparison: Comparison) -> str:
-    """For a pull request's comment: the sentence, a table, the indices."""
-    names = [name.replace("|", "\\|") for name in (comparison.before.name, comparison.after.name)]
-    table = [f"| | {names[0]} | {names[1]} |", "|:--|--:|--:|", *(f"| {' | '.join(row)} |" for row in rows(comparison))]
-    noise = noise_sentence(comparison)
-    parts = [
-        f"**{comparison.sentence}**",
-        "\n".join(table),
-        "  \n".join(lists(comparison)),
-        *([noise] if noise else []),
-    ]
-    return "\n\n".join([*parts, "McNemar's exact test, image by image, on the same test images."])
-
-
 def as_json(comparison: Comparison) -> str:
     sides = {"before": comparison.before, "after": comparison.after}
     optional = ("accuracy_low_writers", "accuracy_high_writers")
@@ -182,11 +176,8 @@ def as_json(comparison: Comparison) -> str:
 def main(arguments: Sequence[str]) -> None:
     options = argparse.ArgumentParser(prog="python -m review.compare", description=__doc__)
     options.add_argument("base", metavar="BASE", help="the commit to compare with: a branch, a tag, a hash")
-    options.add_argument("head", metavar="HEAD", nargs="?", help="the commit to judge; without it, the working tree")
-    form = options.add_mutually_exclusive_group()
-    form.add_argument("--json", dest="form", action="store_const", const=as_json, help="for programs")
-    form.add_argument("--markdown", dest="form", action="store_const", const=markdown, help="for a pull request")
-    form.set_defaults(form=text)
+    options.add_argument("head", metavar="HEAD", nargs="?", help="the commit to judge; the working tree by default")
+    options.add_argument("--json", dest="form", action="store_const", const=as_json, default=text, help="for programs")
     chosen = options.parse_args(arguments)
 
     before = results.at(chosen.base)

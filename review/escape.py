@@ -1,33 +1,33 @@
-"""Text of strangers, written so that it reads as it is and does nothing else.
+"""Untrusted text, escaped so that it reads as it is written and has no other effect.
 
-What a review shows comes from the files under review: names of parameters, their values, messages about them.
+A review shows text from the files under review: names of parameters, their values, messages about them.
 """
 
 import re
 from string import punctuation
 
 LONGEST = 300  # letters of a piece of text
-MARKUP = set(punctuation) - set(" ,.;:()/%+=?'-")  # what means something to Markdown in the midst of a line
+MARKUP = set(punctuation) - set(" ,.;:()/%+=?'-")  # has a meaning in Markdown in the middle of a line
 LINKED = re.compile("GH-|://", re.IGNORECASE)
-BEGINNING = re.compile(r"\d+[.)]|[^\w&]")  # what means something at its start
+BEGINNING = re.compile(r"\d+[.)]|[^\w&]")  # has a meaning at its start
 
 
 def clean(text: str) -> str:
-    """`text` on one line, as `visible`."""
+    """`text` on one line, and `visible`."""
     return visible(" ".join(text.split()))
 
 
 def visible(text: str) -> str:
-    """`text` with a sign in place of each letter that cannot be seen or turns the others around, cut where too long."""
+    """`text` with � for each invisible letter and each that changes the direction of others, cut if it is too long."""
     seen = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
     return seen if len(seen) <= LONGEST else f"{seen[: LONGEST - 1]}…"
 
 
 def plain(text: str) -> str:
-    """`text` within a line of Markdown, so that it reads as it is written.
+    """`text` escaped for the middle of a line of Markdown.
 
-    A zero-width space after `@`, `#`, `GH-` and `://` keeps GitHub, which looks for names, numbers and addresses once
-    the Markdown is gone, from mentioning people and issues.
+    GitHub looks for names, numbers and addresses after it has rendered the Markdown. A zero-width space after `@`, `#`,
+    `GH-` and `://` prevents mentions of people and issues.
     """
     mute = {"@": "\u200b", "#": "\u200b"}
     text = LINKED.sub("\\g<0>\u200b", clean(text))
@@ -35,13 +35,13 @@ def plain(text: str) -> str:
 
 
 def line(text: str) -> str:
-    """`text` as a line of Markdown: it begins no list, no heading and no command."""
+    """`text` escaped as a line of Markdown: it begins no list, heading or command."""
     written = plain(text)
     return _entity(written[0]) + written[1:] if BEGINNING.match(written) else written
 
 
 def code(text: str) -> str:
-    """`text` as code in Markdown, also within a table. GitHub looks for mentions in no code."""
+    """`text` as code in Markdown, also within a table. GitHub looks for no mentions in code."""
     text = clean(text) or " "
     if not set("`|\\") & set(text):
         return f"`{text}`"

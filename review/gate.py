@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
+from record import lock
+from record.results import NUMBERS, Number
 from review.compare import Comparison
-from review.results import NUMBERS
 from stages.common import parameters
 from stages.common.entry import UserError
 from stages.common.parameters import Block
@@ -19,19 +20,19 @@ PATH = "review/gate.yaml"
 ACCURACY = (NUMBERS, "accuracy")  # the one metric with a paired test behind it
 DIGITS = 10  # decimals that count, so that 0.9963 - 0.9953 is no more than 0.001
 
-Metrics = Mapping[str, Mapping[str, int | float]]
+Metrics = Mapping[str, Mapping[str, Number]]  # file: key: value
 Sentences = list[str]
 
 
 class Rule(Block):
-    """What one metric is held to, in its own unit."""
+    """The limit and the tolerance of one metric, in its own unit."""
 
     better: Literal["higher", "lower"]
     limit: float | None = None
     tolerance: float = Field(ge=0)
 
     def worsening(self, before: float, after: float) -> float:
-        """How much worse `after` is than `before`; negative where it is better."""
+        """How much worse `after` is than `before`; negative if it is better."""
         return round(before - after if self.better == "higher" else after - before, DIGITS)
 
     def beyond(self, value: float) -> bool:
@@ -52,10 +53,10 @@ class Judgement:
     file: str
     key: str
     rule: Rule
-    before: int | float | None
-    after: int | float | None
+    before: Number | None
+    after: Number | None
     change: str  # better, worse, the same, new, missing, not comparable, …
-    failures: tuple[str, ...]  # sentences; none where the metric holds
+    failures: tuple[str, ...]  # sentences; empty if the metric holds
 
     @property
     def name(self) -> str:
@@ -72,8 +73,7 @@ def read(where: str, text: bytes) -> Gate:
     try:
         values = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        raise UserError(f"{where}: not valid YAML{f' (line {mark.line + 1})' if mark else ''}") from None
+        raise UserError(f"{where}: not valid YAML{lock.line_of(error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{where}: no rules: it must hold `metrics`")
     try:
@@ -85,9 +85,9 @@ def read(where: str, text: bytes) -> Gate:
 def choose(
     before: tuple[str, bytes | None], after: tuple[str, bytes | None]
 ) -> tuple[Gate | None, Sentences, Sentences]:
-    """The gate that judges, what is wrong with the gates, and what to know of them; each side is a name and a text.
+    """The gate that judges, what is wrong with the gates, and notes; each side is a name and a text.
 
-    It is the gate of the base, so that no pull request loosens its own; where the base has none, that of the head.
+    It is the gate of the base, so that no pull request loosens its own; if the base has none, the gate of the head.
     """
     wrong: list[str] = []
 
@@ -118,37 +118,31 @@ def judge(
 ) -> list[Judgement]:
     """The judgement on each metric of `gate`, in its order.
 
-    Where the numbers are not `comparable`, limits alone count, and so for those `redefined`, each a file and a key.
-    `comparison`, of the mistakes image by image, is the evidence that a worse accuracy needs to count; where there
-    is none, it counts.
+    If the numbers are not `comparable`, only limits count; the same holds for the metrics `redefined`, each a file and
+    a key. A worse accuracy counts only with evidence, which is `comparison`, the mistakes image by image. If there is
+    no comparison, it counts without.
     """
-
-    def number(metrics: Metrics, file: str, key: str) -> int | float | None:
-        return metrics.get(file, {}).get(key)
-
-    return [
-        _judged(
-            *(file, key, rule, number(before, file, key), number(after, file, key)),
-            comparable and (file, key) not in redefined,
-            comparison,
-        )
-        for file, rules in gate.metrics.items()
-        for key, rule in rules.items()
-    ]
+    judgements = []
+    for file, rules in gate.metrics.items():
+        for key, rule in rules.items():
+            old, new = before.get(file, {}).get(key), after.get(file, {}).get(key)
+            pair = comparable and (file, key) not in redefined
+            judgements.append(_judged(file, key, rule, old, new, pair, comparison))
+    return judgements
 
 
 def _judged(
     file: str,
     key: str,
     rule: Rule,
-    before: float | None,
-    after: float | None,
+    before: Number | None,
+    after: Number | None,
     comparable: bool,
     comparison: Comparison | None,
 ) -> Judgement:
     label, judgement = name(file, key), partial(Judgement, file, key, rule, before, after)
     if after is None:
-        lost = "" if before is None else f"; the base has {before:g}"
+        lost = "" if before is None else f"; in the base it is {before:g}"
         return judgement("missing", (f"{label} has no number{lost}",))
     failures = []
     if rule.beyond(after):
@@ -163,17 +157,17 @@ def _judged(
         if evidence is None:
             return judgement("worse, perhaps noise", tuple(failures))
         moved = f"{label} {'fell' if rule.better == 'higher' else 'rose'} from {before:g} to {after:g}"
-        failures.append(f"{moved}, by {worse:g} where {rule.tolerance:g} is tolerated{evidence}")
+        failures.append(f"{moved}, by {worse:g}; {rule.tolerance:g} is tolerated{evidence}")
     elif worse > 0:
         change = "worse, as tolerated"
     return judgement(change, tuple(failures))
 
 
 def evidence_against(comparison: Comparison | None, fall: float) -> str | None:
-    """Why a fall of the accuracy counts, as the end of a sentence; None where it may be noise."""
+    """Why a fall of the accuracy counts, as the end of a sentence; None if it may be noise."""
     if comparison is None:
-        return ", and nothing tells whether that is noise"
+        return "; without the mistakes image by image it cannot be tested for noise"
     if comparison.verdict == "worse":
         return f"; {comparison.sentence}"
     limit = comparison.noise_limit
-    return f", and another seed moves it by less than {limit:.2g}" if limit is not None and fall > limit else None
+    return f"; another seed changes it by less than {limit:.2g}" if limit is not None and fall > limit else None

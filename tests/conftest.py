@@ -92,7 +92,7 @@ def launched(clone):
     Besides the clone, what the launcher printed.
     """
     made = clone()
-    return made, made.well(sys.executable, "-m", "tools.launch")
+    return made, made.well(sys.executable, "-m", "tools.run")
 
 
 @pytest.fixture(scope="session")

@@ -182,7 +182,7 @@ def test_no_page_of_any_other_run_is_told_and_is_no_failure(job, github, conclus
 
 @pytest.mark.parametrize("page", ["x" * 65_536, b"\xff" * 300_000, "@" * 40_000])
 def test_a_page_longer_than_a_comment_is_refused(job, github, page):
-    assert "too long for a comment, which has at most 65,536 characters" in not_posted(job(page), github)
+    assert "the page is not posted: a comment has at most 65,536 characters" in not_posted(job(page), github)
 
 
 def test_a_page_as_long_as_a_comment_may_be_is_posted(job, github):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from helpers.commits import NOISE, SUMS, Repository, alone, scored
-from review import results
+from record import lock, results
+from record.results import Results
 from review.compare import main, noise_sentence, paired, seed_noise
-from review.results import Results
 from stages.common.entry import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -150,13 +150,13 @@ def test_a_change_of_the_recipe_is_held_against_the_noise_of_the_recipe_before(r
     repository.lock(train=BLOCK | {"epochs": 4})
     first, *_, last = printed(capsys, "HEAD").splitlines()
     assert first == "12 images fixed, 1 broken: better, and more than noise (p = 0.0034)"
-    assert last.endswith("within what the seed alone does; this one is +1.10 points.")
+    assert last.endswith("seeds differ by less than 0.39 points; this change is +1.10 points.")
 
 
 def test_the_difference_is_told_beside_the_noise_of_the_seed():
     sentence = noise_sentence(paired(scored({1, 2, 3}), scored({9}, noise=NOISE)))
     assert "with 5 seeds: 90.00% on average, 89.80% to 90.20%" in sentence
-    assert "smaller than 0.39 points is within what the seed alone does; this one is +0.20 points." in sentence
+    assert "different seeds differ by less than 0.39 points; this change is +0.20 points." in sentence
     assert "is +0.00 points." in noise_sentence(paired(scored({1}, noise=NOISE), scored({2})))
     assert noise_sentence(paired(scored({1}), scored({2}))) is None
 
@@ -169,7 +169,7 @@ def test_two_commits_are_compared_from_git_alone(repository, capsys):
     base = repository.commit()
     repository.score([3, 30])
     repository.commit()
-    for path in (results.NUMBERS, results.MISTAKES, results.LOCK):
+    for path in (results.NUMBERS, results.MISTAKES, lock.FILE):
         (repository.folder / path).unlink()
     lines = printed(capsys, "HEAD~1", "main").splitlines()
     assert lines[0] == "2 images fixed, 1 broken: no evidence of a difference (p = 1)"
@@ -207,23 +207,6 @@ def test_json_holds_every_index(repository, capsys):
     assert 0 < values["p_value"] < 1e-50
     assert values["before"] == {"revision": base[:7], **scored(range(200)).numbers}
     assert values["after"]["accuracy_low_writers"] == 0.6
-
-
-def test_markdown_is_a_comment_of_bounded_length(repository, capsys):
-    repository.score(range(200))
-    base = repository.commit()
-    repository.score([500])
-    repository.write(results.NOISE, json.dumps(NOISE))
-    blocks = printed(capsys, base, "--markdown").split("\n\n")
-    assert blocks[0] == "**200 images fixed, 1 broken: better, and more than noise (p < 0.001)**"
-    assert blocks[1].splitlines()[:3] == [
-        f"| | {base[:7]} | the working tree |",
-        "|:--|--:|--:|",
-        "| accuracy | 80.00% | 99.90% |",
-    ]
-    assert {line.count("|") for line in blocks[1].splitlines()} == {4}
-    assert blocks[2].startswith("Fixed: 0, 1, 2,") and "48, 49 and 150 more  \nBroken: 500" in blocks[2]
-    assert blocks[3].startswith("The default model") and blocks[4].startswith("McNemar")
 
 
 def test_a_folder_within_a_repository_is_read_from_there(repository, capsys, monkeypatch):
@@ -333,9 +316,11 @@ def test_a_file_that_cannot_be_read_is_named(repository, path, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<<<<<<< ours\na: [", "no record of the evaluate stage"),
+        ("<<<<<<< ours\na: [", "no lock that can be read (line 2)"),
+        ("stages: {evaluate: 3}", "no lock that can be read"),
+        ("[" * 10**6, "no lock that can be read"),
         ("stages: {}", "no record of the evaluate stage"),
-        ("", "no record of the evaluate stage"),
+        ("", "no lock that can be read"),
         ("stages: {evaluate: {deps: [], outs: []}}", "does not say which data/prepared/test was scored"),
     ],
 )
@@ -375,7 +360,7 @@ def test_a_noise_of_one_seed_ends_no_comparison(repository, capsys):
     repository.score([1])
     repository.write(results.NOISE, json.dumps(NOISE | {"seeds": 1}))
     repository.commit()
-    assert printed(capsys, "HEAD").splitlines()[-1].startswith("metrics/noise.json does not say what the seed does")
+    assert printed(capsys, "HEAD").splitlines()[-1].startswith("metrics/noise.json has fewer than two seeds")
     assert json.loads(printed(capsys, "HEAD", "--json"))["seed_noise"] is None
 
 

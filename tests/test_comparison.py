@@ -15,9 +15,9 @@ from matplotlib.transforms import Bbox
 
 import comparison.__main__ as summary
 from comparison.pictures import accuracy_against, label
+from record import parameters as checked
 from stages.common import parameters
 from stages.train.params import Train, model_functions
-from tools import check
 
 ROOT = Path(__file__).parent.parent
 MODELS = yaml.safe_load((ROOT / "comparison/params.yaml").read_text(encoding="utf-8"))["models"]
@@ -132,7 +132,7 @@ def test_a_changed_block_reruns_that_model_and_the_summary_and_nothing_else(clon
 
 def test_a_mistake_in_the_comparisons_parameters_is_told():
     values = {"models": {"net": MODELS["default"] | {"epochs": 0}}, "published": {"ent": 0.9}}
-    assert check.compared_mistakes(values) == [
+    assert checked.comparison_mistakes(values) == [
         "comparison/params.yaml: published.ent is unknown: misspelt, or no model of the comparison",
         "comparison/params.yaml: models.net.epochs is 0, must be greater than 0",
     ]
@@ -141,7 +141,7 @@ def test_a_mistake_in_the_comparisons_parameters_is_told():
 @pytest.mark.parametrize("accuracy", [97.46, "97.46 %", 0, -1, None])
 def test_a_published_accuracy_that_is_no_fraction_is_told_before_half_an_hour_of_training(accuracy):
     values = {"models": {"net": MODELS["default"]}, "published": {"net": accuracy}}
-    assert check.compared_mistakes(values) == [
+    assert checked.comparison_mistakes(values) == [
         f"comparison/params.yaml: published.net is {accuracy!r}, must be a fraction above 0 and at most 1"
     ]
 
@@ -149,6 +149,6 @@ def test_a_published_accuracy_that_is_no_fraction_is_told_before_half_an_hour_of
 @pytest.mark.parametrize("key", ["models", "published"])
 def test_a_table_of_models_that_is_none_is_told(key):
     values = {"models": {"net": MODELS["default"]}, "published": {}} | {key: ["net"]}
-    assert check.compared_mistakes(values) == [
+    assert checked.comparison_mistakes(values) == [
         f"comparison/params.yaml: {key} is ['net'], must have an entry for each model"
     ]

@@ -32,7 +32,7 @@ def declared(here, *files):
     return {
         stage["name"]: stage
         for file in files
-        for stage in json.loads(here.well(sys.executable, "-m", "tools.declared", file))
+        for stage in json.loads(here.well(sys.executable, "-m", "record.declared", file))
     }
 
 

@@ -9,7 +9,8 @@ import yaml
 
 from helpers.commits import NOISE, scored
 from helpers.pull_requests import GATE, begin
-from review import gate, results
+from record import results
+from review import gate
 from review.compare import paired
 from review.gate import Rule, judge, read
 from stages.common.entry import UserError
@@ -76,9 +77,7 @@ def test_a_metric_may_worsen_by_what_is_tolerated(better, before, after, change,
     judgement = judged(before, after, better=better)
     assert (judgement.change, bool(judgement.failures)) == (change, fails)
     if fails:
-        assert (
-            f"from {before:g} to {after:g}, by {abs(after - before):g} where 0.01 is tolerated" in judgement.failures[0]
-        )
+        assert f"from {before:g} to {after:g}, by {abs(after - before):g}; 0.01 is tolerated" in judgement.failures[0]
 
 
 def test_a_worse_accuracy_counts_where_mcnemar_says_so():
@@ -91,7 +90,7 @@ def test_a_worse_accuracy_counts_where_no_seed_explains_it():
     # Six points of a thousand: McNemar sees none in 20 fixed and 26 broken; the noise of the seeds is 0.0039.
     fallen = range(100, 120), range(200, 226)
     assert paired(*map(scored, fallen)).verdict == "undecided"
-    assert "and another seed moves it by less than 0.0039" in accuracy(*fallen, noise=NOISE).failures[0]
+    assert "another seed changes it by less than 0.0039" in accuracy(*fallen, noise=NOISE).failures[0]
     assert accuracy(*fallen, noise=NOISE | {"accuracy_sd": 0.002}).change == "worse, perhaps noise"
     assert accuracy(*fallen, noise=NOISE | {"accuracy_sd": 0.002}).failures == ()
 
@@ -113,7 +112,7 @@ def test_a_floor_of_the_accuracy_needs_no_evidence():
 
 def test_a_worse_accuracy_that_cannot_be_tested_counts():
     failed = judged(0.99, 0.98, None, key="accuracy", better="higher", tolerance=0.001)
-    assert "and nothing tells whether that is noise" in failed.failures[0]
+    assert "it cannot be tested for noise" in failed.failures[0]
 
 
 def test_other_metrics_need_no_evidence():
@@ -122,7 +121,7 @@ def test_other_metrics_need_no_evidence():
 
 
 def test_a_missing_number_fails_on_its_own():
-    assert judged(0.1, None).failures == ("loss has no number; the base has 0.1",)
+    assert judged(0.1, None).failures == ("loss has no number; in the base it is 0.1",)
     assert judged(None, None).failures == ("loss has no number",)
     assert judged(None, None, comparable=False).failures
 
@@ -251,7 +250,7 @@ def test_a_base_without_scores_is_not_damaged(project):
     base = project.commit("not scored yet")
     project.start()
     passed, page = project.review(base)
-    assert passed and "Nothing could be compared with the base: limits alone count." in page
+    assert passed and "Nothing could be compared with the base: only limits count." in page
 
 
 def test_a_metric_that_is_new_in_a_file_of_the_base_is_told(project):

@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from helpers.commits import GitRepository, alone
-from review import history, results
+from record import declared, git, lock, results
+from record import history as record
 from stages.common.entry import UserError
-from tools import declared
+from tools import history
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,19 +66,7 @@ def printed(capsys, *arguments):
 
 def read(branch="main"):
     """The points of `branch`, as `main` makes them."""
-    changes = history.changes_of_numbers(results.resolve(branch))
-    return [history.point(change, *files) for change, files in zip(changes, history.files_of(changes))]
-
-
-def drawn(points):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=history.SIZE, layout="constrained")
-    FigureCanvasAgg(figure)
-    history.draw(figure.add_subplot(), points)
-    figure.canvas.draw()
-    return figure
+    return record.points(git.resolve(branch))
 
 
 def test_each_commit_that_changed_the_numbers_is_a_line(repository, capsys):
@@ -106,7 +95,7 @@ def test_the_first_commit_counts_whatever_the_user_has_set(repository):
 def test_a_project_in_a_folder_of_its_repository_has_its_history(repository, monkeypatch):
     repository.score(40)
     (repository.folder / "project").mkdir()
-    for name in ("metrics", results.LOCK):
+    for name in ("metrics", lock.FILE):
         (repository.folder / name).rename(repository.folder / "project" / name)
     repository.commit("in a folder")
     monkeypatch.chdir(repository.folder / "project")
@@ -118,7 +107,7 @@ def test_a_subject_that_the_terminal_cannot_show_is_no_failure(repository, envir
     repository.score(40)
     repository.commit("Größer → besser, " + "und noch viel mehr " * 9)
     ended = subprocess.run(
-        [sys.executable, "-m", "review.history"],
+        [sys.executable, "-m", "tools.history"],
         env=environment | {"PYTHONIOENCODING": "latin-1", "COLUMNS": "90", "PYTHONPATH": str(ROOT)},
         capture_output=True,
     )
@@ -147,11 +136,7 @@ def test_other_test_data_are_a_break_in_table_and_line(repository, capsys):
     lines = printed(capsys)
     assert lines[3] == "-- other test data: do not compare across"
     assert sum(line.startswith("--") for line in lines) == 1
-    assert [history.comparable(*pair) for pair in zip(read(), read()[1:])] == [True, False, True]
-    axes = drawn(read()).axes[0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()][-1] == "other test data"
-    joined = [tuple(line.get_xdata()) for line in axes.lines if line.get_linestyle() == "-"]
-    assert joined == [(0, 1), (2, 3)]
+    assert [record.comparable(*pair) for pair in zip(read(), read()[1:])] == [True, False, True]
 
 
 def test_a_lock_that_does_not_say_what_was_scored_is_no_bridge(repository, capsys):
@@ -186,7 +171,6 @@ def test_numbers_that_cannot_be_read_are_shown_as_such(repository, capsys, text,
     assert "unreadable: metrics/evaluate.json" in lines[2]
     assert problem in read()[1].problem
     assert "39 mistakes" in lines[3]
-    assert "unreadable" in history.PICTURE.read_text(encoding="utf-8")
 
 
 def test_numbers_edited_by_hand_are_not_drawn(repository, capsys):
@@ -247,9 +231,7 @@ def test_the_checkout_is_not_needed_and_not_touched(repository, capsys):
 def test_the_number_of_processes_does_not_grow_with_the_commits(repository, monkeypatch):
     started = []
     real = subprocess.run
-    monkeypatch.setattr(
-        results.subprocess, "run", lambda *arguments, **how: started.append(1) or real(*arguments, **how)
-    )
+    monkeypatch.setattr(git.subprocess, "run", lambda *arguments, **how: started.append(1) or real(*arguments, **how))
     repository.commits(40)
     started.clear()
     assert len(read()) == 1
@@ -279,39 +261,18 @@ def points(count):
         accuracy = 1 - mistakes / 1000
         numbers = {"accuracy": accuracy, "accuracy_low": accuracy - 0.01, "accuracy_high": min(1, accuracy + 0.01)}
         numbers |= {"mistakes": mistakes, "images": 1000}
-        change = history.Change(f"{place:07x}", "2024-05-06", "made up", results.NUMBERS, "")
-        return history.Point(change, None if place % 20 == 13 else numbers, "", "f00d" if place < 50 else "beef")
+        change = record.Change(f"{place:07x}", "2024-05-06", "made up", results.NUMBERS, "")
+        return record.Point(change, None if place % 20 == 13 else numbers, "", "f00d" if place < 50 else "beef")
 
     return [at(place) for place in range(count)]
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 6, 9, 60])
-def test_no_label_of_the_picture_covers_another(count):
-    figure = drawn(points(count))
-    (axes,) = figure.axes
-    labels = [*axes.get_xticklabels(), *axes.get_yticklabels(), *axes.get_legend().get_texts(), axes.title]
-    boxes = [label.get_window_extent() for label in labels if label.get_text()]
-    assert len(boxes) >= 5
-    for place, box in enumerate(boxes):
-        assert not any(box.overlaps(other) for other in boxes[place + 1 :])
-        assert min(box.x0, box.y0) >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
-
-
-def test_the_same_history_is_the_same_picture():
-    assert history.picture(points(9)) == history.picture(points(9))
-
-
-def test_a_perfect_score_is_drawn_half_a_mistake_away():
-    perfect = {"accuracy": 1.0, "accuracy_low": 0.99, "accuracy_high": 1.0, "images": 200}
-    assert history.distance(perfect) == pytest.approx((0.25, 1.0, 0.25))
-
-
-@pytest.mark.parametrize("lowest, highest", [(0.36, 0.5), (0.3, 12), (0.005, 90), (0.25, 0.25), (5, 40)])
-def test_the_axis_has_a_few_round_ticks(lowest, highest):
-    ticks = history.accuracy_ticks(lowest, highest)
-    assert len(ticks) <= 9
-    assert all(lowest <= tick <= highest for tick in ticks)
-    assert len(ticks) >= 2 or highest / lowest < 1.2
+@pytest.mark.parametrize("count", [1, 9, 60, 1000])
+def test_the_same_history_is_the_same_picture_and_names_a_few_commits(count):
+    picture = history.picture(points(count))
+    assert picture == history.picture(points(count))
+    names = [text.text for text in ElementTree.fromstring(picture).iter("{http://www.w3.org/2000/svg}text")]
+    assert 1 <= sum(len(name) == 7 for name in names if name) <= 16
 
 
 def test_the_picture_is_in_nobodys_way(monkeypatch):

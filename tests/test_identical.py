@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from helpers.clone import Clone
+from helpers.clone import ROOT, Clone
 from tools import identical
 
 pytestmark = pytest.mark.xdist_group("identical")
@@ -78,7 +78,7 @@ for name, value in {table}:
 @pytest.fixture
 def careless(environment, german, tmp_path):
     """A repository of one stage that writes all of these."""
-    here = Clone(tmp_path / "careless", environment | german | {"PYTHONPATH": str(sys.modules["conftest"].ROOT)})
+    here = Clone(tmp_path / "careless", environment | german | {"PYTHONPATH": str(ROOT)})
     (here.folder / "folder").mkdir(parents=True)
     for name in "abc":
         (here.folder / "folder" / name).write_text(name)

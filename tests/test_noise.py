@@ -4,9 +4,8 @@ import json
 import sys
 
 import pytest
-import yaml
 
-from review import results
+from record import lock, results
 from stages.common.entry import UserError
 from tools import noise
 
@@ -50,19 +49,18 @@ def test_ensembles_of_different_seeds_share_no_member():
 
 @pytest.mark.xdist_group("settled")
 def test_each_seed_is_trained_and_scored_by_the_stages(settled):
-    path = settled.folder / noise.NOISE
+    path = settled.folder / results.NOISE
     before = path.read_bytes()
     # A lock whose scores are of other images, as where `preprocess` alone ran again.
-    lock = (settled.folder / "dvc.lock").read_bytes()
+    text = (settled.folder / "dvc.lock").read_bytes()
     settled.change(lambda values: values["stages"].pop("evaluate"), "dvc.lock")
     settled.well(sys.executable, "-m", "tools.noise", "--seeds", "2")
-    (settled.folder / "dvc.lock").write_bytes(lock)
+    (settled.folder / "dvc.lock").write_bytes(text)
     found = json.loads(path.read_text())
     path.write_bytes(before)
-    [test_data] = [
-        out["md5"] for out in yaml.safe_load(lock)["stages"]["preprocess"]["outs"] if out["path"] == results.TEST_DATA
-    ]
-    assert (found["test_data"], found["recipe"]) == (test_data, results.recorded_recipe(lock))
+    locked = lock.parse("dvc.lock", text)
+    assert found["test_data"] == locked.stages["preprocess"].outs[results.TEST_DATA]
+    assert found["recipe"] == results.locked_recipe(locked)
     scored = json.loads((settled.folder / "metrics/evaluate.json").read_text())
     assert found["accuracies"][0] == scored["accuracy"]
     assert found["accuracies"][1] != found["accuracies"][0]

@@ -1,4 +1,4 @@
-"""What a mistake in params.yaml is answered with, by the stages and by `make check`."""
+"""What a mistake in params.yaml or datasets.yaml is answered with, by the stages and by `make check`."""
 
 import math
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from record import parameters as checked
 from stages.common import parameters
 from stages.common.entry import UserError
 from stages.train.params import Train, model_functions
@@ -18,9 +19,15 @@ from tools import check
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_parameters_of_the_repository_are_sound(values, monkeypatch, capsys):
+@pytest.fixture
+def mistakes(values, catalog):
+    """A function that gives what is told of `values` and `catalog`, which a test may change before."""
+    return lambda: checked.mistakes(values, catalog)
+
+
+def test_the_parameters_of_the_repository_are_sound(mistakes, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    assert check.mistakes(values) == []
+    assert mistakes() == []
     check.main()
     assert capsys.readouterr().out == "check: the parameters are sound\n"
 
@@ -71,13 +78,8 @@ def test_the_parameters_of_the_repository_are_sound(values, monkeypatch, capsys)
         (
             "download.dataset",
             "minst",
-            "params.yaml: download.dataset is 'minst', must be one of mnist, digits, fashion_mnist, kmnist",
-        ),
-        (
-            "datasets.digits.about.classes",
-            ["a", "b", "a"],
-            "params.yaml: datasets.digits.about.classes is ['a', 'b', 'a'], must have each name once, "
-            "and has 'a' 2 times",
+            "params.yaml: download.dataset is 'minst', must be an entry of datasets.yaml: "
+            "mnist, digits, fashion_mnist, kmnist",
         ),
         (
             "train.augmentation.clean_epochs",
@@ -120,11 +122,6 @@ def test_the_parameters_of_the_repository_are_sound(values, monkeypatch, capsys)
         ),
         ("trian", {}, "params.yaml: trian is unknown: misspelt, or no stage's block"),
         (
-            "datasets.mnist.expects",
-            {},
-            "params.yaml: datasets.mnist.expects is unknown: misspelt, or no part of a data set",
-        ),
-        (
             "train.model",
             "resnet",
             "params.yaml: train.model is 'resnet', must be a function of stages/train/models.py: "
@@ -132,38 +129,71 @@ def test_the_parameters_of_the_repository_are_sound(values, monkeypatch, capsys)
         ),
     ],
 )
-def test_a_mistake_gives_one_line_that_names_it(values, path, value, line):
+def test_a_mistake_gives_one_line_that_names_it(values, mistakes, path, value, line):
+    block, key = place(values, path)
+    block[key] = value
+    assert mistakes() == [line]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        (
+            "digits.classes",
+            ["a", "b", "a"],
+            "digits.classes is ['a', 'b', 'a'], must have each name once, and has 'a' 2",
+        ),
+        ("mnist.expects", {}, "mnist.expects is unknown: misspelt"),
+        ("mnist.disputed", [-1], "mnist.disputed.0 is -1, must be greater than or equal to 0"),
+        ("kmnist.source.mirror_variable", "", "kmnist.source.mirror_variable is '', must name an environment variable"),
+        ("fashion_mnist.about", None, "fashion_mnist.about is None, must be keys and values"),
+        ("kmnist", 3, "kmnist is 3, must be keys and values"),
+    ],
+)
+def test_a_mistake_in_the_catalog_is_found_whatever_data_set_is_chosen(catalog, mistakes, path, value, line):
+    block, key = place(catalog, path)
+    block[key] = value
+    [told] = mistakes()
+    assert told.startswith(f"datasets.yaml: {line}")
+
+
+def test_the_name_of_a_data_set_that_is_a_number_is_told(catalog, mistakes):
+    catalog[2024] = {}
+    assert mistakes() == ["datasets.yaml: 2024 is not text: write the name in quotes"]
+
+
+@pytest.mark.parametrize("path", ["train.epochs", "train.augmentation.scale", "evaluate"])
+def test_what_is_missing_is_named(values, mistakes, path):
+    block, key = place(values, path)
+    del block[key]
+    assert mistakes() == [f"params.yaml: {path} is missing"]
+
+
+@pytest.mark.parametrize("part", ["about", "classes", "disputed", "source", "expect", "about.title"])
+def test_a_missing_part_of_a_data_set_is_named(catalog, mistakes, part):
+    block, key = place(catalog, f"kmnist.{part}")
+    del block[key]
+    assert mistakes() == [f"datasets.yaml: kmnist.{part} is missing"]
+
+
+def place(values, path):
+    """The table and the key in it that the dotted `path` names."""
     *blocks, key = path.split(".")
-    place = values
     for block in blocks:
-        place = place[block]
-    place[key] = value
-    assert check.mistakes(values) == [line]
+        values = values[block]
+    return values, key
 
 
-def test_the_name_of_a_data_set_that_is_a_number_is_told(values):
-    values["datasets"][2024] = {}
-    assert check.mistakes(values) == ["params.yaml: datasets.2024 is no text: write the name in quotes"]
-
-
-@pytest.mark.parametrize("path", ["train.epochs", "train.augmentation.scale", "evaluate", "datasets.kmnist.expect"])
-def test_what_is_missing_is_named(values, path):
-    *blocks, key = path.split(".")
-    place = values
-    for block in blocks:
-        place = place[block]
-    del place[key]
-    assert check.mistakes(values) == [f"params.yaml: {path} is missing"]
-
-
-def test_every_mistake_is_told_at_once(values):
+def test_every_mistake_is_told_at_once(values, catalog, mistakes):
     values["train"] |= {"epochs": -3, "seed": -1}
     values["evaluate"]["reliability_bins"] = 1
-    assert len(check.mistakes(values)) == 3
+    del catalog["digits"]["expect"]
+    assert len(mistakes()) == 4
 
 
-@pytest.mark.parametrize("content", ["", "3\n", "- train\n", "train: 3\n", "datasets: 3\n", "datasets: {mnist: 3}\n"])
+@pytest.mark.parametrize("content", ["", "3\n", "- train\n", "train: 3\n"])
 def test_a_file_of_another_shape_is_answered_and_never_crashed_upon(tmp_path, monkeypatch, content):
+    shutil.copy(ROOT / "datasets.yaml", tmp_path)
     (tmp_path / "params.yaml").write_text(content)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"params\.yaml"):
@@ -209,7 +239,7 @@ def test_a_missing_file_tells_where_to_run(tmp_path, monkeypatch):
 
 
 # In each, every stage finds a mistake of its own, in a folder that holds nothing else to read.
-@pytest.mark.parametrize("stage", check.STAGES)
+@pytest.mark.parametrize("stage", checked.STAGES)
 def test_a_stage_ends_with_one_line_before_it_reads_anything(tmp_path, values, environment, stage):
     values[stage]["colour"] = "blue"
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
@@ -245,7 +275,7 @@ def test_each_of_several_mistakes_begins_with_the_name_of_the_stage(tmp_path, va
 
 
 @pytest.mark.parametrize(
-    "module", ["stages.report", "tools.share", "tools.launch", "comparison", "benchmarks.pipeline"]
+    "module", ["stages.report", "tools.push", "tools.run", "tools.check", "comparison", "benchmarks.pipeline"]
 )
 def test_a_command_without_arguments_answers_help_and_refuses_the_rest(tmp_path, environment, module):
     for argument, code in (("--help", 0), ("surplus", 2)):
@@ -274,14 +304,13 @@ def test_times_that_cannot_be_written_are_told_in_one_line(tmp_path, values, env
     assert re.fullmatch(r"stage: .*No such file or directory: '.*/nowhere/seconds'\n", ended.stderr)
 
 
-def test_a_parameter_that_no_stage_uses_is_found(tmp_path, monkeypatch):
+def test_a_parameter_that_no_stage_uses_is_found(tmp_path):
     folder = tmp_path / "stages"
     shutil.copytree(ROOT / "stages", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(check, "FOLDER", folder)
-    assert [check.unused(stage) for stage in check.STAGES] == [[]] * len(check.STAGES)
+    assert [checked.unused(stage, folder) for stage in checked.STAGES] == [[]] * len(checked.STAGES)
     schema = folder / "evaluate" / "params.py"
     schema.write_text(schema.read_text() + "    planted: int\n")
-    assert check.unused("evaluate") == ["planted"]
+    assert checked.unused("evaluate", folder) == ["planted"]
 
 
 def test_blocks_cannot_be_changed_by_the_code_they_are_handed_to(values):

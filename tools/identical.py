@@ -8,77 +8,17 @@ tree, with what params.yaml says.
 import hashlib
 import locale
 import os
-import shutil
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from review.results import git
+from record import declared
+from record.copies import copy_repository
 from stages.common.entry import UserError, no_arguments, run
-from tools import declared
 
-# Python imports a module of this name when it starts, so this reaches DVC and every stage.
-SITECUSTOMIZE = """
-import _socket
-import ctypes
-import datetime
-import gc
-import os
-import time
-
-HOST, USER, USER_ID = os.environ["HOSTNAME"], os.environ["USER"], int(os.environ["USER_ID"])
-uname = os.uname
-os.uname = lambda: os.uname_result((uname()[0], HOST, *uname()[2:]))
-_socket.gethostname = lambda: HOST
-os.getlogin = lambda: USER
-os.getuid = lambda: USER_ID
-
-AHEAD = int(os.environ["SECONDS_AHEAD"])
-seconds, nanoseconds, gmtime, localtime = time.time, time.time_ns, time.gmtime, time.localtime
-asctime, strftime = time.asctime, time.strftime
-time.time = lambda: seconds() + AHEAD
-time.time_ns = lambda: nanoseconds() + AHEAD * 10**9
-time.gmtime = lambda at=None: gmtime(time.time() if at is None else at)
-time.localtime = lambda at=None: localtime(time.time() if at is None else at)
-time.ctime = lambda at=None: asctime(time.localtime(at))
-time.asctime = lambda at=None: asctime(at or time.localtime())
-time.strftime = lambda form, at=None: strftime(form, at or time.localtime())
-# The type itself and no subclass: libraries compare types. Its other methods ask time.time.
-methods = gc.get_referents(datetime.datetime.__dict__)[0]
-methods["now"] = classmethod(lambda cls, tz=None: cls.fromtimestamp(time.time(), tz))
-methods["utcnow"] = classmethod(lambda cls: cls.fromtimestamp(time.time(), datetime.timezone.utc).replace(tzinfo=None))
-ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))
-
-BACKWARDS = os.environ["LIST_FOLDERS"] == "backwards"
-listdir, scandir = os.listdir, os.scandir
-
-
-class Scan:
-    def __init__(self, folder):
-        with scandir(folder) as entries:
-            self.entries = iter(sorted(entries, key=lambda entry: entry.name, reverse=BACKWARDS))
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return next(self.entries)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.close()
-
-    def close(self):
-        self.entries = iter(())
-
-
-os.listdir = lambda folder=".": sorted(listdir(folder), reverse=BACKWARDS)
-os.scandir = lambda folder=".": Scan(folder)
-"""
+SURROUNDINGS = Path(__file__).parent / "surroundings"
 RUNS = {
     "first": {
         "umask": 0o022,
@@ -120,13 +60,11 @@ def main() -> None:
         print("identical: no locale with a decimal comma is installed, so none is tried", flush=True)
     with TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "site").mkdir()
-        (folder / "site/sitecustomize.py").write_text(SITECUSTOMIZE)
         copies = [folder / path / "repository" for path in RUNS]
         for copy, settings in zip(copies, (first, second)):
             copy_repository(copy)
             print(f"identical: running the pipeline, folders listed {settings['LIST_FOLDERS']}", flush=True)
-            reproduce(copy, folder / "site", dict(settings))
+            reproduce(copy, dict(settings))
         outputs = ["dvc.lock", *(path for stage in declared.stages() for path in stage.outputs)]
         unlike = [line for path in outputs for line in differences(copies[0], copies[1], path)]
         for path in outputs:
@@ -146,23 +84,13 @@ def comma_locale() -> str | None:
     return None
 
 
-def copy_repository(to: Path) -> None:
-    """The working tree without what Git ignores, as a repository of its own: it shares no cache."""
-    for name in filter(None, os.fsdecode(git("ls-files", "-z", "-co", "--exclude-standard")).split("\0")):
-        if Path(name).exists():
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(name, to / name)
-    (to / "dvc.lock").unlink(missing_ok=True)  # else a stage whose outputs stand in Git would look done
-    subprocess.run(["git", "init", "--quiet"], cwd=to, check=True)
-
-
-def reproduce(folder: Path, site: Path, settings: dict) -> None:
+def reproduce(folder: Path, settings: dict) -> None:
     umask = settings.pop("umask")
     home, temporary = folder.parent / "home", folder.parent / "temporary"
     for own in (home, temporary):
         own.mkdir(mode=0o700)
     surroundings = {"HOME": str(home), "TMPDIR": str(temporary)}
-    surroundings |= {"DVC_SITE_CACHE_DIR": str(home / "dvc"), "PYTHONPATH": str(site)}
+    surroundings |= {"DVC_SITE_CACHE_DIR": str(home / "dvc"), "PYTHONPATH": str(SURROUNDINGS)}
     ended = subprocess.run(
         [sys.executable, "-m", "dvc", "repro", "--no-run-cache"],
         cwd=folder,

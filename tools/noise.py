@@ -1,83 +1,71 @@
-"""`make noise`: what the seed alone does to the accuracy, so that a reader knows what a difference of one run is worth.
+"""`make noise`: measure how much the accuracy varies across seeds.
 
-Trains and scores the model of params.yaml with the seeds from `train.seed` on, by the stages' own
-code on `data/prepared`, and writes metrics/noise.json. Nothing of the pipeline is touched. With
-`--model`, a model of comparison/params.yaml in its place, and comparison/noise/MODEL.json.
+Trains and scores the model of params.yaml with the seeds from `train.seed` on, by the stages' own code on
+`data/prepared`, and writes metrics/noise.json. The pipeline's files stay as they are. With `--model`, it takes a model
+of comparison/params.yaml instead and writes comparison/noise/MODEL.json.
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
 
-from review import results
+from record import results
+from record.freshness import checksum
 from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.common.files import write_json
 from stages.train.params import Train
 
-NOISE = Path("metrics/noise.json")
 COMPARISON = Path("comparison/params.yaml")
 
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m tools.noise", description=__doc__)
     options.add_argument("--seeds", type=int, default=5, help="how many trainings, at least 2")
-    options.add_argument("--model", help="one of comparison/params.yaml in place of the pipeline's own")
+    options.add_argument("--model", help="a model of comparison/params.yaml instead of the pipeline's own")
     chosen = options.parse_args()
-    count = chosen.seeds
-    if count < 2:
-        raise UserError(f"--seeds is {count}, must be at least 2")
+    if chosen.seeds < 2:
+        raise UserError(f"--seeds is {chosen.seeds}, must be at least 2")
     if not Path("data/prepared/dataset.json").exists():
         raise UserError("data/prepared is missing: make it with `dvc repro preprocess`")
-    parameters.read("train", Train)  # as the file has it, it must be sound: dvc.lock has the values so
-    block, output = parameters.load()["train"], NOISE
+    parameters.read("train", Train)  # it must be sound, and then it is taken as the file has it, like dvc.lock does
+    block, output = parameters.load()["train"], Path(results.NOISE)
     if chosen.model:
         block, output = compared(chosen.model), Path("comparison/noise") / f"{chosen.model}.json"
     recipe = results.recipe(block, *(checksum("train", path) for path in results.TRAINED_ON))
     measured = {"test_data": checksum("preprocess", results.TEST_DATA), "recipe": recipe}
-    seeds = seeds_apart(block, count)
-    scores = [scored(block | {"seed": seed}) for seed in seeds]
-    write_json(output, noise(seeds, [each["accuracy"] for each in scores]) | measured)
+    seeds = seeds_apart(block, chosen.seeds)
+    accuracies = [scored(block | {"seed": seed})["accuracy"] for seed in seeds]
+    write_json(output, noise(seeds, accuracies) | measured)
     print(output.read_text(encoding="utf-8"))
 
 
-def checksum(stage: str, path: str) -> str:
-    """Of what `stage` reads or writes at `path`, as it is now and as `dvc repro` records it: a lock may be older."""
-    try:
-        with Repo() as repo:
-            [entry] = [entry for entry in repo.index.stages if entry.addressing == stage]
-            [item] = [item for item in [*entry.deps, *entry.outs] if item.fs_path == str(Path(path).resolve())]
-            return item.get_hash().value
-    except DvcException as error:
-        raise UserError(" ".join(str(error).split())) from None
-
-
-def compared(model: str) -> dict:
-    """The block of `model` in comparison/params.yaml. Raises `UserError` where it has none."""
+def compared(model: str) -> dict[str, Any]:
+    """The block of `model` in comparison/params.yaml. Raises `UserError` if there is none."""
     blocks = parameters.load(COMPARISON).get("models")
     if not isinstance(blocks, dict):
         raise UserError(f"{COMPARISON}: models is missing, or not a block for each model")
     if model not in blocks:
         raise UserError(f"--model is {model}, must be one of {COMPARISON}: {', '.join(blocks)}")
     parameters.read(f"models.{model}", Train, COMPARISON)
-    return blocks[model]
+    block: dict[str, Any] = blocks[model]
+    return block
 
 
-def seeds_apart(block: dict, count: int) -> list[int]:
-    """`count` seeds from that of `block` on, of which no two ensembles share a member."""
+def seeds_apart(block: Mapping[str, Any], count: int) -> list[int]:
+    """`count` seeds, the first of which is that of `block`, such that no two ensembles share a member."""
     return [block["seed"] + number * block["ensemble"] for number in range(count)]
 
 
-def scored(block: dict) -> dict[str, float]:
-    """The numbers of metrics/evaluate.json for a training with `block`, by the two stages in a folder of their own."""
+def scored(block: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of metrics/evaluate.json for a training with `block`, by the two stages in a temporary folder."""
     with TemporaryDirectory() as folder:
         params = Path(folder) / "params.yaml"
         params.write_text(yaml.safe_dump({"train": block}), encoding="utf-8")
@@ -87,11 +75,12 @@ def scored(block: dict) -> dict[str, float]:
         for stage in (train, evaluate):
             if subprocess.run([sys.executable, "-m", *stage]).returncode:
                 raise UserError(f"training with seed {block['seed']} failed: the reason is above")
-        return json.loads((Path(folder) / "evaluate.json").read_text(encoding="utf-8"))
+        numbers = Path(folder) / "evaluate.json"
+        return results.json_object(str(numbers), numbers.read_bytes())
 
 
-def noise(seeds: list[int], accuracies: list[float]) -> dict:
-    """Mean, sample standard deviation and range of the `accuracies`, one a seed."""
+def noise(seeds: Sequence[int], accuracies: Sequence[float]) -> dict[str, Any]:
+    """Mean, sample standard deviation and range of the `accuracies`, one for each seed."""
     return {
         "accuracy_mean": round(statistics.mean(accuracies), 5),
         "accuracy_sd": round(statistics.stdev(accuracies), 5),

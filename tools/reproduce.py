@@ -1,17 +1,17 @@
-"""`make reproduce`: run the pipeline as continuous integration does, without taking dvc.lock's word for anything.
+"""`make reproduce`: run the pipeline as continuous integration does: it ignores dvc.lock and never switches data set.
 
-A lock in Git may name outputs that are not those of its parameters: a merge settled by hand does that, and so may
-a pull request. Where the cache or the remote has them, `dvc repro` would check them out and run nothing. So
-the lock is put aside, and each stage is run, or restored from a run with the same code, data and parameters, which is
-how DVC's cache of runs finds it. Neither is there a choice of data, as in `make run`.
+A lock in Git may name outputs that belong to other parameters: after a merge settled by hand, or in a pull request. If
+the cache or the remote had them, `dvc repro` would check them out and run nothing. So the lock is put aside. Each stage
+then runs, or DVC restores it from its run cache, which finds runs by their code, data and parameters.
 """
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from review.results import LOCK
+from record import lock
 from stages.common.entry import UserError, no_arguments, run
 
 SECONDS = Path("reports/review/seconds.jsonl")
@@ -19,24 +19,24 @@ SECONDS = Path("reports/review/seconds.jsonl")
 
 def main() -> None:
     SECONDS.parent.mkdir(parents=True, exist_ok=True)
-    SECONDS.write_text("", encoding="utf-8")  # empty: no stage ran, each was restored
-    pull = ["--pull"] * remote_can_be_read()
-    lock = Path(LOCK)
-    before = lock.read_bytes() if lock.exists() else None
-    lock.unlink(missing_ok=True)
+    SECONDS.write_text("", encoding="utf-8")  # it stays empty if every stage is restored
+    pull = ["--pull"] * remote_answers()
+    locked = Path(lock.FILE)
+    before = locked.read_bytes() if locked.exists() else None
+    locked.unlink(missing_ok=True)
     done = False
     try:
         environment = os.environ | {"STAGE_SECONDS": str(SECONDS)}
         done = dvc("repro", *pull, "dvc.yaml", env=environment).returncode == 0
     finally:
         if not done and before is not None:
-            lock.write_bytes(before)
+            locked.write_bytes(before)
     if not done:
         raise UserError("the pipeline stopped: the reason is above")
 
 
-def remote_can_be_read() -> bool:
-    """Whether there is a default remote that answers; says so where it does not."""
+def remote_answers() -> bool:
+    """Whether there is a default remote that answers; prints a line if there is one that does not."""
     if not dvc("config", "core.remote", capture_output=True).stdout:
         return False
     answers = dvc("status", "--cloud", "dvc.yaml", capture_output=True).returncode == 0
@@ -45,7 +45,7 @@ def remote_can_be_read() -> bool:
     return answers
 
 
-def dvc(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+def dvc(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([sys.executable, "-m", "dvc", *arguments], **options)
 
 

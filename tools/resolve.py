@@ -1,15 +1,15 @@
 """`make resolve`: settle a merge that stopped with conflicts in dvc.lock and metrics/, by running the pipeline.
 
-Neither side's numbers are those of the merged code and parameters, so there is nothing to choose. The lock and
-the metrics of HEAD serve as a start: `dvc repro` skips what fits, restores from its cache what has run before
-and makes the rest. In the middle of a merge, a rebase, a cherry-pick or a revert, from the repository's root.
+The numbers of neither side belong to the merged code and parameters, so there is nothing to choose. The lock and the
+metrics of HEAD serve as a start: `dvc repro` skips what fits, restores from its cache what has run before and runs the
+rest. Call it in the middle of a merge, a rebase, a cherry-pick or a revert, from the repository's root.
 """
 
 import argparse
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,8 @@ from pathlib import Path
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from review import results
+from record import git
+from record.results import NOISE
 from stages.common.entry import UserError, run
 
 # What a run of each pipeline writes into Git; metrics/noise.json is a measurement beside it.
@@ -37,53 +38,61 @@ CONTINUE = {  # by the file that Git keeps meanwhile; a rebase first, since it m
 
 def main(arguments: Sequence[str]) -> None:
     options = argparse.ArgumentParser(prog="python -m tools.resolve", description=__doc__)
-    options.add_argument("--pull", action="store_true", help="take from the DVC remote what has run elsewhere")
-    pull = ["--pull"] * options.parse_args(arguments).pull
+    options.add_argument("--pull", action="store_true", help="restore from the DVC remote what has run elsewhere")
+    pull = options.parse_args(arguments).pull
 
-    results.resolve("HEAD")  # says so in words where this is no repository
+    git.resolve("HEAD")  # raises a readable error outside a repository
     conflicts = listed("diff", "--relative", "--name-only", "--diff-filter=U")
     if not conflicts:
         print("resolve: no file is in conflict; `make fresh` tells whether the locks fit")
         return
-    unfinished = listed("diff", "--relative", "--name-only") - {results.NOISE} | marked()
+    unfinished = listed("diff", "--relative", "--name-only") - {NOISE} | marked()
     if by_hand := sorted(path for path in unfinished if not pipeline_of(path)):
         raise UserError(f"{', '.join(by_hand)}: no stage writes these; finish and `git add` them, then run this again")
-
-    if generated := conflicts - {results.NOISE}:
-        in_conflict = {pipeline_of(path) for path in generated}
-        written = start_from_head(in_conflict, generated)
-        pipelines = [file for file in WRITTEN if file == "dvc.yaml" or file in in_conflict]
-        for file in pipelines:
-            print(f"resolve: dvc repro {file}", flush=True)
-            if subprocess.run([sys.executable, "-m", "dvc", "repro", *pull, file]).returncode:
-                raise UserError("the pipeline stopped, the reason is above; mend it, `git add` it, and run this again")
-        paths = sorted(path for path, file in written.items() if file in pipelines)
-        git("add", "--", *paths)
-        print(f"resolve: staged what the run wrote: {' '.join(paths)}")
-        if "comparison/dvc.yaml" not in pipelines and Path("comparison/dvc.lock").exists():
-            print("resolve: the comparison was not in conflict and not run; `make fresh` tells whether it still fits")
+    if generated := conflicts - {NOISE}:
+        rerun(generated, pull)
 
     going_on = next((command for name, command in CONTINUE.items() if git_path(name).exists()), "git commit")
-    if results.NOISE in conflicts:
+    if NOISE in conflicts:
         raise UserError(
-            f"{results.NOISE} is in conflict and no stage writes it: measure it anew with `make noise`, or keep a side"
-            f" (`git checkout --ours {results.NOISE}`); then `git add {results.NOISE}` and `{going_on}`"
+            f"{NOISE} is in conflict and no stage writes it: measure it anew with `make noise`, or keep a side"
+            f" (`git checkout --ours {NOISE}`); then `git add {NOISE}` and `{going_on}`"
         )
     print(f"resolve: next, `{going_on}`")
 
 
+def rerun(generated: Collection[str], pull: bool) -> None:
+    """Run the pipelines that write the files `generated`, and stage what they wrote. Raises `UserError` if one fails.
+
+    The main pipeline runs in any case: the comparison reads its data.
+    """
+    in_conflict = {pipeline_of(path) for path in generated}
+    written = start_from_head(in_conflict, generated)
+    pipelines = [file for file in WRITTEN if file == "dvc.yaml" or file in in_conflict]
+    for file in pipelines:
+        print(f"resolve: dvc repro {file}", flush=True)
+        command = [sys.executable, "-m", "dvc", "repro", *["--pull"] * pull, file]
+        if subprocess.run(command).returncode:
+            raise UserError("the pipeline stopped, the reason is above; mend it, `git add` it, and run this again")
+    paths = sorted(path for path, file in written.items() if file in pipelines)
+    git.git("add", "--", *paths)
+    print(f"resolve: staged what the run wrote: {' '.join(paths)}")
+    if "comparison/dvc.yaml" not in pipelines and Path("comparison/dvc.lock").exists():
+        print("resolve: the comparison was not in conflict and not run; `make fresh` tells whether it still fits")
+
+
 def pipeline_of(path: str) -> str | None:
-    """The dvc.yaml whose run writes `path`, by its name; None where it is somebody's own file."""
-    if path == results.NOISE:
+    """The dvc.yaml whose run writes `path`, judged by its name; None if no stage writes it."""
+    if path == NOISE:
         return None
     return next((file for file, patterns in WRITTEN.items() if any(fnmatch(path, each) for each in patterns)), None)
 
 
-def start_from_head(pipelines: Iterable[str], conflicts: Iterable[str]) -> dict[str, str]:
-    """Give locks and metrics of `pipelines` the content that they have in HEAD, all of one commit, without markers.
+def start_from_head(pipelines: Collection[str | None], conflicts: Iterable[str]) -> dict[str, str]:
+    """Give the locks and metrics of `pipelines` their content in HEAD, which is of one run and without markers.
 
-    Every lock, metric and other output in Git, with its dvc.yaml. Raises `UserError` where DVC cannot read the
-    merged dvc.yaml, or where a file of `conflicts` is no output in it. Git still has the conflicts afterwards.
+    Returns each lock, metric and other output in Git, with its dvc.yaml. Raises `UserError` if DVC cannot read the
+    merged dvc.yaml, or if a file of `conflicts` is no output in it. Git still has the conflicts afterwards.
     """
     locks = {file.replace(".yaml", ".lock"): file for file in WRITTEN}
     for lock, file in locks.items():
@@ -105,7 +114,7 @@ def start_from_head(pipelines: Iterable[str], conflicts: Iterable[str]) -> dict[
 
 
 def as_in_head(path: str) -> None:
-    content = results.content("HEAD", path)
+    content = git.content("HEAD", path)
     if content is None:
         Path(path).unlink(missing_ok=True)
     else:
@@ -124,16 +133,16 @@ def marked() -> set[str]:
 
 
 def git_path(name: str) -> Path:
-    return Path(git("rev-parse", "--git-path", name).strip())
+    return Path(decoded("rev-parse", "--git-path", name).strip())
 
 
 def listed(*arguments: str) -> set[str]:
-    return set(filter(None, git(*arguments, "-z").split("\0")))
+    return set(filter(None, decoded(*arguments, "-z").split("\0")))
 
 
-def git(*arguments: str) -> str:
-    """What Git prints, as text that holds any name of a file. Raises `UserError` with its last line where it fails."""
-    return results.git(*arguments).decode(errors="surrogateescape")
+def decoded(*arguments: str) -> str:
+    """What Git prints, as text that can hold any file name."""
+    return git.git(*arguments).decode(errors="surrogateescape")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import subprocess
 
 import yaml
 
-from review import results
-from review.results import Results
+from record import results
+from record.results import Results
 
 SUMS = ["c0de", "7ea1", "5e1d"]  # of results.TRAINED_ON
 NOISE = {"accuracy_mean": 0.9, "accuracy_sd": 0.001, "accuracy_low": 0.898, "accuracy_high": 0.902, "seeds": 5}

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import shutil
 
 import yaml
 
 from helpers.commits import NOISE, Repository, alone
-from review import results
+from record import results
 from review.__main__ import main
 from stages.common.entry import UserError
 
@@ -29,8 +30,8 @@ PIPELINE = {
 PARAMETERS = {
     "download": {"dataset": "mnist"},
     "train": {"epochs": 13, "optimizer": {"name": "adam"}},
-    "datasets": {"mnist": {"about": {"classes": list("0123456789")}}},
 }
+DATASETS = {"mnist": {"classes": list("0123456789"), "disputed": []}}
 
 
 class Project(Repository):
@@ -39,6 +40,7 @@ class Project(Repository):
     def start(self):
         self.write_yaml("dvc.yaml", PIPELINE)
         self.write_yaml("params.yaml", PARAMETERS)
+        self.write_yaml("datasets.yaml", DATASETS)
         self.write_yaml("review/gate.yaml", GATE)
         self.write(results.NOISE, json.dumps(NOISE))
         self.train()
@@ -80,15 +82,16 @@ class Project(Repository):
 
     def review(self, *arguments):
         """Whether the review passes, and its page in Markdown."""
-        page = self.folder / "page.md"
+        pages = self.folder / "pages"
         try:
-            main([*arguments, "--output", str(page)])
+            main([*arguments, "--output", str(pages)])
             passed = True
         except UserError as error:
             assert "\n" not in str(error)
             passed = False
-        text = page.read_text(encoding="utf-8")
-        page.unlink()
+        text = (pages / "review.md").read_text(encoding="utf-8")
+        shutil.copy(pages / "index.html", self.folder.parent / "page.html")
+        shutil.rmtree(pages)
         first = text.splitlines()[0]
         assert (
             first.startswith("❌ **Fail**: ")

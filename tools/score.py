@@ -1,7 +1,7 @@
-"""`make transfer DATASET=digits`: how the trained model does on the test images of another data set, without training.
+"""`make score DATASET=digits`: score the trained model on the test images of another data set, without training.
 
-The data set, an entry of `datasets` in params.yaml, is downloaded, checked and prepared by the stages' own code in
-a temporary folder. Nothing of the pipeline is touched.
+The data set, an entry of datasets.yaml, is downloaded, checked and prepared by the stages' own code in a temporary
+folder. The pipeline's files stay as they are.
 """
 
 import argparse
@@ -16,77 +16,87 @@ from typing import Any
 import numpy as np
 import yaml
 
+from stages import datasets
 from stages.common import parameters
 from stages.common.entry import UserError, run
-from stages.download.params import About, Download, Source
+from stages.datasets import About, Classes, Part
+from stages.download.params import Source
 from stages.evaluate import scores
 from stages.evaluate.model import Model
 
 ROOT = Path(__file__).parent.parent
-MODEL, TRAINED_ON = Path("models/model.tflite"), Path("data/prepared/dataset.json")
+MODEL, TRAINED_ON = Path("models/model.tflite"), Path("data/raw/dataset.json")
 BEFORE = ("download", "validate", "preprocess")
 
 
+class Scored(Part):
+    """What is needed of an entry of datasets.yaml."""
+
+    about: About
+    classes: Classes
+    source: Source
+
+
 def main() -> None:
-    options = argparse.ArgumentParser(prog="python -m tools.transfer", description=__doc__)
-    options.add_argument("dataset", help="an entry of `datasets` in params.yaml")
+    options = argparse.ArgumentParser(prog="python -m tools.score", description=__doc__)
+    options.add_argument("dataset", help="an entry of datasets.yaml")
     options.add_argument("--json", action="store_true", help="print JSON")
     chosen = options.parse_args()
-    values = parameters.load()
-    classes = same_classes(values, chosen.dataset)
+    dataset = same_classes(chosen.dataset)
     with TemporaryDirectory() as folder:
-        images, labels = prepared(values, chosen.dataset, Path(folder))
-    result = scored(Model(MODEL).predict(images), labels, classes)
-    title = values["datasets"][chosen.dataset]["about"]["title"]
-    print(json.dumps({"dataset": chosen.dataset, **result}, indent=2) if chosen.json else written(result, title))
+        images, labels = prepared(chosen.dataset, dataset.source, Path(folder))
+    result = scored(Model(MODEL).predict(images), labels, dataset.classes)
+    as_json = json.dumps({"dataset": chosen.dataset, **result}, indent=2)
+    print(as_json if chosen.json else written(result, dataset.about.title))
 
 
-def same_classes(values: dict[str, Any], name: str) -> list[str]:
-    """The classes of the model, which must be those of the data set `name`.
+def same_classes(name: str) -> Scored:
+    """The entry `name`, whose classes are those of the model.
 
-    Raises `UserError` where there is no model, no such data set, or its classes are others.
+    Raises `UserError` if there is no model, no such entry, or its classes are not those of the model.
     """
     for path in (MODEL, TRAINED_ON):
         if not path.exists():
             raise UserError(f"{path} is missing: `dvc repro` first, so that there is a model and its classes are known")
-    known = parameters.datasets(values)
+    known = parameters.load(datasets.FILE)
     if name not in known:
-        raise UserError(f"{name!r} is no data set of params.yaml: it has {', '.join(known)}")
+        raise UserError(f"{name!r} is not in {datasets.FILE}, which has {', '.join(map(str, known))}")
     try:
-        dataset = json.loads(TRAINED_ON.read_text(encoding="utf-8"))
-        classes = dataset["classes"]
+        trained_on = json.loads(TRAINED_ON.read_text(encoding="utf-8"))["name"]
     except (ValueError, TypeError, KeyError):
         raise UserError(f"{TRAINED_ON} cannot be read: `dvc checkout` or `dvc repro` mends it") from None
-    other = parameters.read(f"datasets.{name}.about", About).classes
-    if classes != other:
+    classes, found = datasets.entry(trained_on, Scored).classes, datasets.entry(name, Scored)
+    if classes != found.classes:
         raise UserError(
-            f"{name} has the classes {', '.join(other)}, the model, trained on {dataset['name']}, has "
+            f"{name} has the classes {', '.join(found.classes)}; the model, trained on {trained_on}, has "
             f"{', '.join(classes)}: only a data set of the same classes can be scored"
         )
-    return classes
+    return found
 
 
-def prepared(values: dict[str, Any], name: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def prepared(name: str, source: Source, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Test images uint8 (N, 28, 28) and labels (N,) of the data set `name`, made in `folder` as the pipeline does.
 
-    Raises `UserError` where a stage fails, which has said why.
+    Raises `UserError` if a stage fails; it has said why.
     """
-    # Who wrote the digits plays no part here: one download less.
-    source = parameters.read(f"datasets.{name}.source", Source).model_dump(exclude={"writers"}, exclude_none=True)
+    # Scoring does not need to know who wrote the digits: one download less.
+    taken = source.model_dump(exclude={"writers"}, exclude_none=True)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     # The stages run elsewhere, so a folder must not be named relative to here.
-    source["mirrors"] = [absolute(mirror) for mirror in source["mirrors"]]
-    variable = source.get("mirror_variable")
+    taken["mirrors"] = [absolute(mirror) for mirror in taken["mirrors"]]
+    variable = taken.get("mirror_variable")
     if variable in environment:
         environment[variable] = absolute(environment[variable])
-    own = values | {"download": parameters.read("download", Download).model_dump() | {"dataset": name}}
-    own |= {"datasets": {name: values["datasets"][name] | {"source": source}}}
-    (folder / "params.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    values, catalog = parameters.load(), parameters.load(datasets.FILE)
+    values["download"] |= {"dataset": name}
+    (folder / parameters.FILE).write_text(yaml.safe_dump(values), encoding="utf-8")
+    (folder / datasets.FILE).write_text(yaml.safe_dump({name: catalog[name] | {"source": taken}}), encoding="utf-8")
     for stage in BEFORE:
         command = [sys.executable, "-m", f"stages.{stage}"]
         if subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL).returncode:
             raise UserError(f"{name} could not be prepared: the reason is above")
-    return tuple(np.load(folder / "data/prepared/test" / f"{array}.npy") for array in ("images", "labels"))
+    images, labels = (np.load(folder / "data/prepared/test" / f"{array}.npy") for array in ("images", "labels"))
+    return images, labels
 
 
 def absolute(mirror: str) -> str:
@@ -95,9 +105,10 @@ def absolute(mirror: str) -> str:
 
 def scored(probabilities: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, Any]:
     """Accuracy with its interval, mistakes, images, and each class's recall with its interval and images."""
-    right, total = int((probabilities.argmax(axis=1) == labels).sum()), len(labels)
+    predictions = probabilities.argmax(axis=1)
+    right, total = int((predictions == labels).sum()), len(labels)
     low, high = scores.wilson(right, total)
-    table = scores.per_class(probabilities.argmax(axis=1), labels, classes)
+    table = scores.per_class(predictions, labels, classes)
     numbers = {"accuracy": right / total, "accuracy_low": low, "accuracy_high": high}
     rounded = {key: round(value, scores.DIGITS) for key, value in numbers.items()}
     columns = ["class", "recall", "recall_low", "recall_high", "support"]
@@ -121,4 +132,4 @@ def written(result: dict[str, Any], title: str) -> str:
 
 
 if __name__ == "__main__":
-    run("transfer", main)
+    run("score", main)

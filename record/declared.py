@@ -1,12 +1,13 @@
-"""What dvc.yaml declares, as DVC understands it: templates filled in, a matrix spread out.
+"""What dvc.yaml declares, as DVC understands it: templates filled in, a matrix expanded.
 
-`python -m tools.declared comparison/dvc.yaml` prints it as JSON, for whoever wants it without importing DVC.
+`python -m record.declared comparison/dvc.yaml` prints it as JSON, for programs that do not import DVC.
 """
 
 import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
@@ -28,7 +29,7 @@ def stages(file: str = "dvc.yaml") -> list[Declared]:
     with Repo() as repo:
         root = Path(repo.root_dir)
 
-        def path(item) -> str:
+        def path(item: Any) -> str:
             return Path(item.fs_path).relative_to(root).as_posix()
 
         return [

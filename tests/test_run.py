@@ -145,7 +145,7 @@ def test_a_first_run_without_network_ends_with_a_number_and_a_page(launched):
 def test_a_run_with_nothing_changed_says_so(launched):
     clone, _ = launched
     clone.reproduced()  # whatever another test has changed
-    output = clone.well(sys.executable, "-m", "tools.launch")
+    output = clone.well(sys.executable, "-m", "tools.run")
     assert "Time       nothing changed, so nothing ran" in output
 
 

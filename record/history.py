@@ -1,0 +1,104 @@
+"""The scores of every commit that changed them, from Git alone: neither DVC's cache nor a checkout is needed."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from record import lock, results
+from record.git import git
+from record.results import Number
+from stages.common.entry import UserError
+
+
+@dataclass(frozen=True)
+class Change:
+    """A commit that changed the numbers, as `git log` tells it."""
+
+    commit: str  # the full hash
+    date: str  # of its author, year-month-day
+    subject: str
+    path: str  # of the numbers in this commit: they may have had another name
+    blob: str  # the hash of their content; zeros if the commit deleted them
+
+    @property
+    def name(self) -> str:
+        return self.commit[:7]
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a commit says of its model: `numbers`, or the `problem` with them."""
+
+    change: Change
+    numbers: Mapping[str, Number] | None
+    problem: str
+    test_data: str | None  # the checksum of what was scored; None if dvc.lock does not say
+
+
+def points(commit: str) -> list[Point]:
+    """A point for each commit up to `commit` that changed the numbers, the oldest first."""
+    changes = changes_of_numbers(commit)
+    return [point(change, *files) for change, files in zip(changes, files_of(changes))]
+
+
+def changes_of_numbers(commit: str) -> list[Change]:
+    """The commits up to `commit`, first parents only, that changed the numbers; the oldest first.
+
+    A renaming of the file is followed if Git recognises it, which it does not if most lines changed as well.
+    """
+    log = git(
+        *("-c", "core.quotePath=false", "-c", "log.showRoot=true"),  # whatever the user has set
+        *("log", "--first-parent", "-m", "--follow", "-M", "--raw", "--no-abbrev", "--relative"),
+        *("--no-show-signature", "--encoding=UTF-8", "--format=%H%x00%as%x00%s", commit, "--", results.NUMBERS),
+    )
+    changes: list[Change] = []
+    commit, date, subject = "", "", ""
+    for line in log.decode(errors="replace").split("\n"):
+        if line.startswith(":"):
+            facts, *paths = line.split("\t")  # `:mode mode blob blob status`, then one path, or two of a renaming
+            changes.append(Change(commit, date, subject, paths[-1], facts.split()[3]))
+        elif line:
+            commit, date, subject = line.split("\0")
+    return changes[::-1]
+
+
+def files_of(changes: Sequence[Change]) -> list[tuple[bytes | None, bytes | None]]:
+    """The numbers and the dvc.lock of each change, None if there is none, all from one Git process."""
+    wanted = [name for change in changes for name in (change.blob, f"{change.commit}:./{lock.FILE}")]
+    output = io.BytesIO(git("cat-file", "--batch", text="".join(f"{name}\n" for name in wanted).encode()))
+    contents: list[bytes | None] = []
+    for _ in wanted:
+        head = output.readline()  # `hash blob size`, or `name missing`
+        contents.append(None if head.endswith(b" missing\n") else output.read(int(head.split()[-1])))
+        if contents[-1] is not None:
+            output.read(1)
+    return list(zip(contents[::2], contents[1::2]))
+
+
+def point(change: Change, numbers: bytes | None, locked: bytes | None) -> Point:
+    """What the two files of `change` say; it is a problem if they cannot be read or contradict each other."""
+    written: Mapping[str, str]
+    where = f"{lock.FILE} in {change.name}"
+    try:
+        test_data, written = results.scored(where, lock.parse(where, locked or b""))
+    except UserError:
+        test_data, written = None, {}
+    if numbers is None:
+        return Point(change, None, f"{change.path} was deleted", test_data)
+    try:
+        values = results.json_object(change.path, numbers)
+    except UserError as error:
+        return Point(change, None, f"unreadable: {error}", test_data)
+    problem = ""
+    if missing := [key for key in results.NEEDED if not results.is_number(values.get(key))]:
+        problem = f"{change.path} has no number for {', '.join(missing)}"
+    elif values["images"] < 1:
+        problem = f"{change.path} has scored no images"
+    elif test_data and written.get(change.path) != results.md5(numbers):
+        problem = f"{change.path} is not what {lock.FILE} records"
+    return Point(change, None if problem else values, f"unreadable: {problem}" if problem else "", test_data)
+
+
+def comparable(before: Point, after: Point) -> bool:
+    """Whether both were scored on test data that are known and the same."""
+    return before.test_data is not None and before.test_data == after.test_data

@@ -1,0 +1,108 @@
+"""`make push`: upload what the locks name, and every run in the run cache, to the default DVC remote.
+
+`dvc push --run-cache` uploads the record of each run, but only those outputs that dvc.lock names now. Of a run with
+other parameters, a colleague then gets the record and no outputs to restore.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dvc.config import NoRemoteError, RemoteConfigError
+from dvc.repo import Repo
+from dvc.scm import Git
+from dvc.stage.cache import RunCacheNotSupported
+
+from stages.common.entry import UserError, no_arguments, run
+
+REMEDY = """push: no default remote is set up, so nothing was uploaded; to set one up (docs/remotes.md):
+  dvc remote add -d shared URL
+  git commit -m "A remote for the cache" .dvc/config"""
+
+
+def main() -> None:
+    failures: list[logging.LogRecord] = []  # DVC logs a line for each file that fails and raises, at most, how many
+    listener = logging.Handler(logging.ERROR)
+    listener.emit = failures.append  # type: ignore[method-assign,assignment]
+    for name in ("dvc", "dvc_objects", "dvc_data"):
+        logging.getLogger(name).handlers = [listener]
+    try:
+        with Repo() as repo:
+            lines = upload(repo)
+        if failures:
+            raise UserError(failures[0].getMessage())
+    except NoRemoteError:
+        print(REMEDY)
+        return
+    except Exception as error:  # each kind of storage has a library with exceptions of its own
+        logged = failures[0].exc_info if failures else None
+        first = logged[1] if logged and logged[1] else error
+        reason = " ".join(str(first).split()) or repr(first)
+        raise UserError(f"the upload failed: {reason}; docs/remotes.md says how to set up a remote") from None
+    for line in lines:
+        print(f"push: {line}")
+
+
+def upload(repo: Repo) -> list[str]:
+    """Upload everything; sentences about what was uploaded and what was not."""
+    name = repo.cloud.get_remote().name
+    files = repo.push()
+    try:
+        storage = repo.cloud.get_remote_odb()
+        more, runs = push_runs(repo)
+    except (RunCacheNotSupported, RemoteConfigError):
+        return [
+            f"{files} new files uploaded to the remote {name}",
+            "a remote of this kind holds no records of runs, so only what the locks name can be pulled from it",
+        ]
+    lines = [f"{files + more} new files and the records of {runs} runs uploaded to the remote {name}"]
+    absent = absent_outputs(repo, storage)
+    if absent:
+        command = "dvc repro comparison/dvc.yaml" if all(map(of_comparison, absent)) else "dvc repro"
+        lines.append(f"not in this cache, so not uploaded: {shortened(absent)}; `{command}` makes them")
+    if committed := [path for path in absent_of_last_commit(repo, storage) if path not in absent]:
+        lines.append(
+            f"neither this cache nor the remote has what the lock of the last commit names: {shortened(committed)}."
+            " Another machine ran it: push there, or commit this run's lock and metrics; until then `dvc pull` fails"
+        )
+    return lines
+
+
+def push_runs(repo: Repo) -> tuple[int, int]:
+    """Upload the record of every run in the cache, and those outputs of these runs that the cache has.
+
+    Returns how many files of outputs were new to the remote, and the number of runs. Raises `RunCacheNotSupported` if
+    the remote is of a kind that cannot hold records.
+    """
+    runs = repo.stage_cache.push(None)
+    outputs = repo.stage_cache.get_used_objs(runs, force=True)
+    return sum(len(repo.cloud.push(hashes).transferred) for hashes in outputs.values()), len(runs)
+
+
+def absent_outputs(repo: Repo, storage: Any) -> list[str]:
+    """The outputs, relative to the repository's root, that a lock names and the remote's `storage` does not have."""
+    paths = {out.hash_info.value: out.fs_path for out in repo.index.outs if out.use_cache and out.hash_info}
+    there = set(storage.oids_exist(list(paths)))
+    return sorted(Path(path).relative_to(repo.root_dir).as_posix() for key, path in paths.items() if key not in there)
+
+
+def absent_of_last_commit(repo: Repo, storage: Any) -> list[str]:
+    """`absent_outputs` of the last commit, whose locks may name another run than the locks here."""
+    if not isinstance(repo.scm, Git) or not repo.scm.get_ref("HEAD"):
+        return []
+    # The remote may be in no commit yet, so `storage` is the one that this working tree names.
+    return [path for _ in repo.brancher(revs=["HEAD"], workspace=False) for path in absent_outputs(repo, storage)]
+
+
+def of_comparison(path: str) -> bool:
+    return path.startswith("comparison/")
+
+
+def shortened(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+
+
+if __name__ == "__main__":
+    no_arguments(__doc__)
+    run("push", main)

@@ -1,0 +1,102 @@
+"""`make run`: run the pipeline from wherever it stands, and say what came out and what to do next.
+
+The pipeline itself never chooses its data; this command does, once: if no source offers the data set that params.yaml
+names, it says so and runs the embedded digits as a DVC experiment.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from record import environment
+from record import parameters as every
+from stages import datasets
+from stages.common import parameters
+from stages.common.entry import UserError, no_arguments, run
+from stages.datasets import Part
+from stages.download.params import Downloaded
+
+EMBEDDED = "digits"
+RAW = Path("data/raw/dataset.json")
+# An experiment is a Git commit: without a name and an address, DVC would fail at its end.
+NOBODY = {
+    f"GIT_{role}_{key}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for key, value in {"NAME": "nobody", "EMAIL": "nobody@localhost"}.items()
+}
+
+
+class Titled(Part):
+    """What the summary shows of an entry of datasets.yaml."""
+
+    about: datasets.About
+
+
+def main() -> None:
+    every.check()
+    asked = parameters.load()["download"]["dataset"]
+    if offered(asked):
+        command = ["repro"]
+    else:
+        print(f"No source of {asked} answers: running the embedded {EMBEDDED} instead.", flush=True)
+        command = ["exp", "run", "-S", f"download.dataset={EMBEDDED}"]
+
+    with TemporaryDirectory() as folder:
+        record = Path(folder) / "seconds.jsonl"
+        variables = ({} if known_to_git() else NOBODY) | os.environ | {"STAGE_SECONDS": str(record)}
+        if subprocess.run([sys.executable, "-m", "dvc", *command], env=variables).returncode:
+            raise UserError("the pipeline stopped: the reason is above")
+        lines = record.read_text().splitlines() if record.exists() else []
+    print("\n" + summary([json.loads(line) for line in lines], asked))
+
+
+def offered(dataset: str) -> bool:
+    """Whether `dataset` is here already, or some source of it answers within seconds."""
+    with suppress(OSError, ValueError, TypeError, KeyError):  # absent or broken, and then downloaded again
+        if json.loads(RAW.read_text(encoding="utf-8"))["name"] == dataset:
+            return True
+    probe = [sys.executable, "-m", "stages.download", "--probe"]
+    return subprocess.run(probe, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def known_to_git() -> bool:
+    return subprocess.run(["git", "config", "user.email"], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def summary(stages: Sequence[Mapping[str, Any]], asked: str) -> str:
+    """The lines that a person wants after a run: `stages` are those that ran, with their seconds."""
+    name = json.loads(RAW.read_text(encoding="utf-8"))["name"]
+    images = json.loads(Path("data/prepared/dataset.json").read_text(encoding="utf-8"))["images"]
+    numbers = json.loads(Path("metrics/evaluate.json").read_text(encoding="utf-8"))
+    trained = environment.read()
+    times = ", ".join(f"{stage['stage']} {stage['seconds']:.1f} s" for stage in stages)
+    lines = [
+        f"Data set   {datasets.entry(name, Titled).about.title}: {images['train']:,} train, "
+        f"{images['validation']:,} validation, {images['test']:,} test images",
+        f"Model      {trained.model}, {trained.parameters:,} parameters",
+        f"Trained    {trained.sentence}",
+        f"Accuracy   {numbers['accuracy']:.2%} on the test images (95 % interval {numbers['accuracy_low']:.2%} to "
+        f"{numbers['accuracy_high']:.2%}), {numbers['mistakes']} mistakes",
+        f"Time       {times}" if stages else "Time       nothing changed, so nothing ran",
+        "Report     reports/index.html (data: reports/data/index.html)",
+        "Next       source .venv/bin/activate, then: dvc metrics diff · dvc exp run -S train.model=fnn · "
+        "dvc dag dvc.yaml",
+    ]
+    if name != asked:
+        variable = datasets.entry(asked, Downloaded).source.mirror_variable
+        lines.append(
+            f"           params.yaml now names {name}; back to {asked}: git restore params.yaml, "
+            f"{f'set {variable} or ' if variable else ''}find a network, make run"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    no_arguments(__doc__)
+    run("run", main)
