@@ -57,11 +57,11 @@ def test_the_review_fails_where_the_working_tree_is_stale(cloned):
     def failures():
         ended = cloned.python("-m", "review", "HEAD")
         assert "Traceback" not in ended.stderr
-        return ended.stdout
+        return (cloned.folder / "reports/review/review.md").read_text(encoding="utf-8")
 
-    assert "is not the lock of this code" not in failures()
-    append(cloned, "comparison/pictures.py")  # it is not the pipeline's
-    assert "is not the lock of this code" not in failures()
+    assert "does not fit this code" not in failures()
+    append(cloned, "comparison/pictures.py")  # it does not belong to the pipeline
+    assert "does not fit this code" not in failures()
     append(cloned, "stages/report/page.py")
     assert "parameters, run &#96;dvc repro&#96;: report: stages/report changed" in failures()
 
@@ -78,7 +78,9 @@ def test_where_the_data_are_it_is_fresh_too(settled):
     assert answer(settled)[0] == 0
 
 
-@pytest.mark.parametrize("file", ["README.md", "params.yaml", "tools/fresh.py", "comparison/params.yaml"])
+@pytest.mark.parametrize(
+    "file", ["README.md", "params.yaml", "datasets.yaml", "tools/fresh.py", "comparison/params.yaml"]
+)
 def test_a_comment_outside_the_stages_leaves_it_fresh(cloned, file):
     append(cloned, file)
     assert answer(cloned)[0] == 0
@@ -122,7 +124,7 @@ def test_a_stale_comparison_is_told_and_fails_only_where_it_is_asked_for(cloned)
             "fresh: run `dvc repro dvc.yaml`, then commit the lock and the metrics",
         ],
     )
-    assert lines[0].startswith("fresh: stale stages of comparison/dvc.lock: 2. That is no failure")
+    assert lines[0].startswith("fresh: stale stages of comparison/dvc.lock: 2. The pipeline does not read them")
     cloned.well("git", "restore", ".")
     append(cloned, "comparison/pictures.py")
     code, [told, fits] = answer(cloned, [])
@@ -134,9 +136,9 @@ def test_a_stale_comparison_is_told_and_fails_only_where_it_is_asked_for(cloned)
 
 def test_changed_parameters_are_stale_and_told_with_both_values(cloned):
     cloned.change(lambda values: values["preprocess"].update(seed=7))
-    cloned.change(lambda values: values["datasets"]["digits"]["expect"].update(image_size=9))
+    cloned.change(lambda values: values["digits"]["expect"].update(image_size=9), "datasets.yaml")
     assert stale(cloned) == [
-        "validate is stale: params.yaml datasets.digits.expect.image_size is 9, locked 8",
+        "validate is stale: datasets.yaml digits.expect.image_size is 9, locked 8",
         "preprocess is stale: params.yaml preprocess.seed is 7, locked 20",
         "report is stale: params.yaml preprocess.seed is 7, locked 20",
     ]
@@ -154,8 +156,9 @@ def test_another_data_set_is_stale(cloned):
     cloned.change(lambda values: values["download"].update(dataset="mnist"))
     (download, validate, *_) = stale(cloned)
     assert "params.yaml download.dataset is 'mnist', locked 'digits'" in download
-    assert "params.yaml datasets.mnist.source is not in the lock" in download
-    assert validate == "validate is stale: params.yaml datasets.mnist.expect is not in the lock"
+    assert "datasets.yaml mnist.source is not in the lock" in download
+    parts = [f"datasets.yaml mnist.{part} is not in the lock" for part in ("about", "classes", "expect")]
+    assert validate == f"validate is stale: {'; '.join(parts)}"
 
 
 @pytest.mark.parametrize("file", ["metrics/evaluate.json", "metrics/mistakes.csv"])
@@ -293,6 +296,8 @@ def test_without_a_comparison_only_the_pipeline_counts(cloned):
         ("params.yaml", None),
         ("params.yaml", "train: [\n"),
         ("params.yaml", "download: {dataset: nowhere}\n"),
+        ("datasets.yaml", None),
+        ("datasets.yaml", "digits: [\n"),
         ("comparison/params.yaml", "models: {}\n"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Pull requests rehearsed: the steps of .github/workflows, run in fresh clones of real branches, up to the comment.
+"""Pull requests: the steps of .github/workflows, run in fresh clones of real branches, up to the comment.
 
 A bare repository stands for GitHub's of the code, a server for its comments and a folder for the DVC remote. Each
 branch goes through what the job of the pipeline runs, with the real pipeline on the embedded digits, and its page
@@ -18,7 +18,8 @@ from helpers.dataset import write_dataset
 from helpers.fake_github import finished, posted, pull, serving, settings
 from stages.download.embedded import digits as embedded
 
-pytestmark = [pytest.mark.skipif(not shutil.which("make"), reason="needs make"), pytest.mark.xdist_group("rehearse")]
+needs_make = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+pytestmark = [needs_make, pytest.mark.xdist_group("pull_request")]
 PAGE = "reports/review/review.md"
 
 
@@ -103,7 +104,7 @@ def author(clone, environment, tmp_path_factory):
     made.well("git", "init", "--quiet", "--bare", "--initial-branch", "main", str(origin))
     made.well("git", "remote", "add", "origin", str(origin))
     made.well("git", "push", "--quiet", "origin", "main")
-    made.well("python", "-m", "tools.share")
+    made.well("python", "-m", "tools.push")
     return made
 
 
@@ -190,9 +191,9 @@ def test_a_parameter_that_its_author_did_not_run_is_run_here(pull_request, githu
 
     job = pull_request("parameter", gallery)
     assert job.stale() == {"report"}
-    rehearsal = job.run("make", "rehearse")
-    assert rehearsal.returncode != 0
-    assert "report: params.yaml report.gallery&#95;images is 7, locked 60." in rehearsal.stdout.splitlines()[0]
+    before = job.run("make", "review")
+    assert before.returncode != 0
+    assert "report: params.yaml report.gallery_images is 7, locked 60." in before.stderr.splitlines()[0]
     assert job.steps() is None
     assert "`report.gallery_images` | `60` | `7`" in job.comment(github)
     assert ran(job.page) == {"report"}
@@ -205,12 +206,9 @@ def test_bad_data_stop_the_run_before_there_is_a_page_and_the_comment_says_so(pu
     sums = write_dataset(tmp_path / "mislabelled", arrays)
 
     def mislabelled(author):
-        def change(values):
-            source = {"mirrors": [str(tmp_path / "mislabelled")], "mirror_variable": "MISLABELLED", "files": sums}
-            values["datasets"]["mislabelled"] = values["datasets"]["digits"] | {"source": source}
-            values["download"]["dataset"] = "mislabelled"
-
-        author.change(change)
+        source = {"mirrors": [str(tmp_path / "mislabelled")], "mirror_variable": "MISLABELLED", "files": sums}
+        author.change(lambda values: values.update(mislabelled=values["digits"] | {"source": source}), "datasets.yaml")
+        author.change(lambda values: values["download"].update(dataset="mislabelled"))
 
     job = pull_request("data", mislabelled)
     assert "nearest class mean" in job.steps()

@@ -1,4 +1,4 @@
-"""The launcher, `make run`: what it runs, what it says, and what `make` offers."""
+"""`make run`: what it runs, what it says, and what `make` offers."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.common.entry import UserError
-from tools import launch
+from tools import run
 
 ROOT = Path(__file__).parent.parent
 RAN = [{"stage": "train", "seconds": 61.26}, {"stage": "report", "seconds": 0.5}]
@@ -20,30 +20,32 @@ RAN = [{"stage": "train", "seconds": 61.26}, {"stage": "report", "seconds": 0.5}
 def finished(tmp_path, monkeypatch):
     """The working directory with params.yaml and what a run on the embedded digits leaves for the summary."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for name in ("params.yaml", "datasets.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    versions = {"python": "3.12.1", "keras": "3.11.3"}
+    trained = {"model": "fnn", "parameters": 109386, "precision": "float32", "threads": 2, "seed": 1}
     for path, content in {
-        "data/prepared/dataset.json": {
-            "name": "digits",
-            "title": "Digits",
-            "images": {"train": 1293, "validation": 144, "test": 360},
-        },
+        "data/raw/dataset.json": {"name": "digits", "files": {}},
+        "data/prepared/dataset.json": {"images": {"train": 1293, "validation": 144, "test": 360}, "split": "digits"},
         "metrics/evaluate.json": {
             "accuracy": 0.95,
             "accuracy_low": 0.92215,
             "accuracy_high": 0.96828,
             "mistakes": 18,
         },
-        "models/training.json": {"model": "fnn", "parameters": 109386},
+        "models/training.json": trained | {"processor": "x86_64, avx2", "versions": versions},
     }.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(json.dumps(content))
 
 
 def test_the_summary_says_what_came_out_and_where_it_is(finished):
-    lines = launch.summary(RAN, asked="digits").splitlines()
+    lines = run.summary(RAN, asked="digits").splitlines()
+    title = "Handwritten digits of scikit-learn (UCI, 1,797 images)"
     assert lines[:-1] == [
-        "Data set   Digits: 1,293 train, 144 validation, 360 test images",
+        f"Data set   {title}: 1,293 train, 144 validation, 360 test images",
         "Model      fnn, 109,386 parameters",
+        "Trained    float32, 2 threads; x86_64, avx2; python 3.12.1, keras 3.11.3",
         "Accuracy   95.00% on the test images (95 % interval 92.22% to 96.83%), 18 mistakes",
         "Time       train 61.3 s, report 0.5 s",
         "Report     reports/index.html (data: reports/data/index.html)",
@@ -53,21 +55,29 @@ def test_the_summary_says_what_came_out_and_where_it_is(finished):
 
 
 def test_the_summary_says_when_nothing_ran(finished):
-    assert "Time       nothing changed, so nothing ran" in launch.summary([], asked="digits").splitlines()
+    assert "Time       nothing changed, so nothing ran" in run.summary([], asked="digits").splitlines()
 
 
 def test_the_summary_says_how_to_come_back_to_the_data_set_asked_for(finished):
-    line = launch.summary(RAN, asked="fashion_mnist").splitlines()[-1]
+    line = run.summary(RAN, asked="fashion_mnist").splitlines()[-1]
     assert "params.yaml now names digits" in line
     assert "git restore params.yaml, set FASHION_MNIST_MIRROR or find a network" in line
 
 
 @pytest.mark.parametrize("broken", ["no json", "[]", "{}"])
 def test_a_description_of_the_data_that_is_broken_is_no_data(commands, broken):
-    Path("data/raw").mkdir(parents=True)
-    Path("data/raw/dataset.json").write_text(broken)
-    assert launch.offered("digits")
+    run.RAW.write_text(broken)
+    assert run.offered("digits")
     assert commands[0][0] == "-m stages.download --probe"
+
+
+@pytest.mark.parametrize(("content", "problem"), [(None, "is missing"), ("{}", "lacks model, parameters, precision")])
+def test_a_training_that_left_no_description_is_told(finished, content, problem):
+    Path("models/training.json").unlink()
+    if content:
+        Path("models/training.json").write_text(content)
+    with pytest.raises(UserError, match=f"^models/training.json {problem}"):
+        run.summary(RAN, asked="digits")
 
 
 @pytest.fixture
@@ -85,34 +95,33 @@ def commands(finished, monkeypatch):
         code = next((code for part, code in given.codes.items() if part in given[-1][0]), 0)
         return subprocess.CompletedProcess(command, code)
 
-    monkeypatch.setattr(launch.subprocess, "run", record)
+    monkeypatch.setattr(run.subprocess, "run", record)
     return given
 
 
 def test_where_a_source_answers_the_pipeline_runs_as_it_is(commands, capsys):
-    launch.main()
+    run.main()
     assert [command for command, _ in commands if "dvc" in command] == ["-m dvc repro"]
     assert "instead" not in capsys.readouterr().out
 
 
 def test_where_no_source_answers_the_embedded_digits_run_and_it_says_so(commands, capsys):
     commands.codes["--probe"] = 1
-    launch.main()
+    run.main()
     assert [command for command, _ in commands if "dvc" in command] == ["-m dvc exp run -S download.dataset=digits"]
     assert "No source of mnist answers: running the embedded digits instead." in capsys.readouterr().out
 
 
 def test_data_that_are_here_need_no_source(commands):
-    Path("data/raw").mkdir()
-    Path("data/raw/dataset.json").write_text('{"name": "mnist"}')
+    run.RAW.write_text('{"name": "mnist"}')
     commands.codes["--probe"] = 1
-    launch.main()
+    run.main()
     assert [command for command, _ in commands if "dvc" in command] == ["-m dvc repro"]
 
 
 def test_an_experiment_has_an_author_where_git_knows_nobody(commands):
     commands.codes["user.email"] = 1
-    launch.main()
+    run.main()
     (environment,) = [environment for command, environment in commands if "dvc" in command]
     assert environment["GIT_COMMITTER_NAME"]
     assert environment["GIT_AUTHOR_EMAIL"]
@@ -121,13 +130,13 @@ def test_an_experiment_has_an_author_where_git_knows_nobody(commands):
 def test_a_pipeline_that_stops_is_told_in_one_line(commands):
     commands.codes["dvc"] = 255
     with pytest.raises(UserError, match=r"^the pipeline stopped: the reason is above$"):
-        launch.main()
+        run.main()
 
 
 def test_mistaken_parameters_are_told_before_anything_runs(commands):
     Path("params.yaml").write_text(Path("params.yaml").read_text().replace("epochs:", "epoch:"))
     with pytest.raises(UserError, match=r"train\.epochs? is (missing|unknown)"):
-        launch.main()
+        run.main()
     assert commands == []
 
 

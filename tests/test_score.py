@@ -1,4 +1,4 @@
-"""`make transfer`: another data set's test images, read by the trained model, and the pipeline left as it is."""
+"""`make score`: another data set's test images, read by the trained model, and the pipeline left as it is."""
 
 import json
 import shutil
@@ -13,35 +13,34 @@ from helpers.clone import NOWHERE, ROOT
 from helpers.dataset import write_dataset
 from stages.common.entry import UserError
 from stages.download.embedded import digits as embedded
-from tools import transfer
-
-NAMES = [str(digit) for digit in range(10)]
+from tools import score
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch, values):
+def here(tmp_path, monkeypatch, values, catalog):
     """The working directory with a model of the ten digits and, in the folder `reversed`, the embedded digits with
-    their test part from the last to the first: the data set `reversed` of params.yaml."""
+    their test part from the last to the first: the data set `reversed` of datasets.yaml."""
     arrays = {name: array[::-1] if name.startswith("t10k") else array for name, array in embedded().items()}
     sums = write_dataset(tmp_path / "reversed", arrays)
     source = {"mirrors": [NOWHERE], "mirror_variable": "REVERSED_MIRROR", "files": sums}
     # Nothing of the writers is asked for: these cannot be had.
-    source["writers"] = values["datasets"]["mnist"]["source"]["writers"] | {"mirrors": [NOWHERE]}
-    values["datasets"]["reversed"] = values["datasets"]["digits"] | {"source": source}
+    source["writers"] = catalog["mnist"]["source"]["writers"] | {"mirrors": [NOWHERE]}
+    catalog["reversed"] = catalog["digits"] | {"source": source}
     values["download"] |= {"attempts": 1, "timeout_seconds": 2}
-    for name in ("models", "data/prepared"):
+    for name in ("models", "data/raw"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    (tmp_path / transfer.MODEL).write_bytes(b"a model")
-    (tmp_path / transfer.TRAINED_ON).write_text(json.dumps({"name": "mnist", "classes": NAMES}), encoding="utf-8")
+    (tmp_path / "datasets.yaml").write_text(yaml.safe_dump(catalog), encoding="utf-8")
+    (tmp_path / score.MODEL).write_bytes(b"a model")
+    (tmp_path / score.TRAINED_ON).write_text(json.dumps({"name": "mnist", "files": {}}), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("REVERSED_MIRROR", raising=False)
     return tmp_path
 
 
 def called(monkeypatch, *arguments):
-    monkeypatch.setattr("sys.argv", ["transfer", *arguments])
-    transfer.main()
+    monkeypatch.setattr("sys.argv", ["score", *arguments])
+    score.main()
 
 
 def test_the_test_images_of_the_other_data_set_are_scored_and_nothing_is_written(here, monkeypatch, capfd, digits):
@@ -54,11 +53,11 @@ def test_the_test_images_of_the_other_data_set_are_scored_and_nothing_is_written
         def predict(self, images):
             """Right but for the first three images, which are taken for the next class."""
             seen.append((self.path, images))
-            answers = digits[1][:1436:-1].astype(int)
-            answers[:3] = (answers[:3] + 1) % 10
-            return np.eye(10, dtype=np.float32)[answers]
+            predictions = digits[1][:1436:-1].astype(int)
+            predictions[:3] = (predictions[:3] + 1) % 10
+            return np.eye(10, dtype=np.float32)[predictions]
 
-    monkeypatch.setattr(transfer, "Model", Model)
+    monkeypatch.setattr(score, "Model", Model)
     monkeypatch.setenv("REVERSED_MIRROR", "reversed")  # relative to here
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
     called(monkeypatch, "reversed", "--json")
@@ -66,7 +65,7 @@ def test_the_test_images_of_the_other_data_set_are_scored_and_nothing_is_written
     assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
 
     (model, images), *_ = seen
-    assert model == transfer.MODEL
+    assert model == score.MODEL
     assert (images == digits[0][:1436:-1]).all()
     numbers = {"accuracy": round(357 / 360, 5), "accuracy_low": 0.97579, "accuracy_high": 0.99716}
     assert {name: result[name] for name in numbers} == pytest.approx(numbers, abs=1e-4)
@@ -78,8 +77,8 @@ def test_the_test_images_of_the_other_data_set_are_scored_and_nothing_is_written
 
 
 def test_a_person_reads_accuracy_mistakes_and_each_class():
-    result = transfer.scored(np.eye(2, dtype=np.float32)[[0, 0, 1, 0]], np.array([0, 0, 1, 1]), ["even", "odd"])
-    assert transfer.written(result, "Numbers").splitlines() == [
+    result = score.scored(np.eye(2, dtype=np.float32)[[0, 0, 1, 0]], np.array([0, 0, 1, 1]), ["even", "odd"])
+    assert score.written(result, "Numbers").splitlines() == [
         "Numbers: 4 test images, read by models/model.tflite",
         "accuracy 75.00% (95 % interval 30.06% to 95.44%), 1 wrong",
         "",
@@ -96,7 +95,7 @@ def test_a_person_reads_accuracy_mistakes_and_each_class():
             "fashion_mnist",
             "has the classes T-shirt/top, .* trained on mnist, has 0, 1, .*: only a data set of the same",
         ),
-        ("klingon", "'klingon' is no data set of params.yaml: it has .*mnist, .*reversed"),
+        ("klingon", "'klingon' is not in datasets.yaml, which has .*mnist, .*reversed"),
     ],
 )
 def test_what_cannot_be_scored_gets_one_line(here, monkeypatch, name, line):
@@ -106,13 +105,12 @@ def test_what_cannot_be_scored_gets_one_line(here, monkeypatch, name, line):
 
 
 def test_a_table_of_data_sets_that_is_none_gets_one_line(here, monkeypatch):
-    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    Path("params.yaml").write_text(yaml.safe_dump(values | {"datasets": 3}))
-    with pytest.raises(UserError, match="^params.yaml: datasets is 3, must be a table with an entry per data set$"):
+    Path("datasets.yaml").write_text("3\n")
+    with pytest.raises(UserError, match="^datasets.yaml holds no blocks: it must be a table of names and values$"):
         called(monkeypatch, "reversed")
 
 
-@pytest.mark.parametrize("missing", [transfer.MODEL, transfer.TRAINED_ON])
+@pytest.mark.parametrize("missing", [score.MODEL, score.TRAINED_ON])
 def test_without_a_model_it_says_what_to_do(here, monkeypatch, missing):
     missing.unlink()
     with pytest.raises(UserError, match=f"{missing} is missing: `dvc repro` first"):
@@ -121,8 +119,8 @@ def test_without_a_model_it_says_what_to_do(here, monkeypatch, missing):
 
 @pytest.mark.parametrize("broken", ["no json", "[]", "{}"])
 def test_a_description_that_is_broken_gets_one_line(here, monkeypatch, broken):
-    transfer.TRAINED_ON.write_text(broken)
-    with pytest.raises(UserError, match=f"^{transfer.TRAINED_ON} cannot be read: `dvc checkout` or `dvc repro` mends"):
+    score.TRAINED_ON.write_text(broken)
+    with pytest.raises(UserError, match=f"^{score.TRAINED_ON} cannot be read: `dvc checkout` or `dvc repro` mends"):
         called(monkeypatch, "reversed")
 
 
@@ -130,17 +128,17 @@ def test_where_no_source_answers_download_says_so(here, monkeypatch, capfd):
     with pytest.raises(UserError, match="reversed could not be prepared: the reason is above"):
         called(monkeypatch, "reversed")
     assert "download: no source delivers reversed" in capfd.readouterr().err
-    assert not (here / "data/raw").exists()
+    assert [path.name for path in (here / "data/raw").iterdir()] == ["dataset.json"]
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 def test_make_hands_on_the_name_of_a_data_set_and_runs_nothing_in_it(tmp_path, environment):
     for name in ("Makefile", "requirements.txt"):
         shutil.copy(ROOT / name, tmp_path)
-    for name, content in {".venv/bin/.installed": "", "tools/transfer.py": "import sys\nprint(sys.argv[1:])\n"}.items():
+    for name, content in {".venv/bin/.installed": "", "tools/score.py": "import sys\nprint(sys.argv[1:])\n"}.items():
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(content)
     for name in ("", "kmnist", "--json", "$(touch planted)", "`touch planted`", '"; touch planted; "'):
         command = {"cwd": tmp_path, "env": environment | {"DATASET": name}, "capture_output": True, "text": True}
-        assert subprocess.run(["make", "transfer"], **command).stdout == f"{['--', name or 'digits']}\n"
+        assert subprocess.run(["make", "score"], **command).stdout == f"{['--', name or 'digits']}\n"
     assert not (tmp_path / "planted").exists()

@@ -251,38 +251,35 @@ def project(tmp_path, environment):
         return subprocess.run(words, cwd=tmp_path, env=known | variables, capture_output=True, text=True, timeout=100)
 
     run.folder = tmp_path
-    run.record = tmp_path / "reports/review/seconds.jsonl"
     run("git", "init", "--quiet", "--initial-branch=main")
     run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--allow-empty", "-m", "one")
     return run
 
 
+GIVEN = ["--seconds", "reports/review/seconds.jsonl"]
+
+
 def test_the_review_is_against_the_base_that_is_named_if_one_is(project):
-    assert project("make", "rehearse").stdout == "['--override=']\n"
-    assert project("make", "rehearse", BASE="").stdout == "['--override=']\n"
-    assert project("make", "rehearse", "BASE=v1").stdout == "['--override=', '--', 'v1']\n"
-    assert project("make", "rehearse", BASE="v2").stdout == "['--override=', '--', 'v2']\n"
+    assert project("make", "review").stdout == f"{[*GIVEN, '--override=']}\n"
+    assert project("make", "review", BASE="").stdout == f"{[*GIVEN, '--override=']}\n"
+    assert project("make", "review", "BASE=v1").stdout == f"{[*GIVEN, '--override=', '--', 'v1']}\n"
+    assert project("make", "review", BASE="v2").stdout == f"{[*GIVEN, '--override=', '--', 'v2']}\n"
 
 
 def test_the_review_gets_what_continuous_integration_knows(project):
-    project.record.parent.mkdir(parents=True)
-    project.record.touch()
     ended = project("make", "review", BASE="origin/main", OVERRIDE="the label accept-worse")
-    pages = ["--output", "reports/review/review.md", "--html", "reports/review/index.html"]
-    seconds = ["--seconds", "reports/review/seconds.jsonl"]
-    assert ended.stdout == f"{[*pages, *seconds, '--override=the label accept-worse', '--', 'origin/main']}\n"
+    assert ended.stdout == f"{[*GIVEN, '--override=the label accept-worse', '--', 'origin/main']}\n"
 
 
-def test_the_rehearsal_shows_no_seconds_of_an_earlier_run(project):
-    project.record.parent.mkdir(parents=True)
-    project.record.touch()
-    assert "--seconds" not in project("make", "rehearse").stdout
+def test_the_verdict_is_the_exit_code(project):
+    assert project("make", "review", BASE="worse").returncode != 0
+    assert project("make", "review", BASE="better").returncode == 0
 
 
-@pytest.mark.parametrize("target", ["review", "rehearse"])
-def test_the_verdict_is_the_exit_code(project, target):
-    assert project("make", target, BASE="worse").returncode != 0
-    assert project("make", target, BASE="better").returncode == 0
+def test_the_comparison_is_with_the_base_that_is_named_or_the_last_commit(project):
+    (project.folder / "review/compare.py").write_text("import sys\nprint(sys.argv[1:])\n", encoding="utf-8")
+    assert project("make", "compare").stdout == "['--', 'HEAD']\n"
+    assert project("make", "compare", BASE="--json").stdout == "['--', '--json']\n"
 
 
 @pytest.mark.parametrize("words", ["$(touch planted)", "`touch planted`", "'; touch planted; '", '"; touch planted; "'])
@@ -294,5 +291,5 @@ def test_a_branch_or_a_reason_is_no_command(project, words):
 
 
 def test_a_base_or_a_reason_that_looks_like_an_option_is_none(project):
-    ended = project("make", "rehearse", BASE="--help", OVERRIDE="--html=planted")
-    assert ended.stdout == "['--override=--html=planted', '--', '--help']\n"
+    ended = project("make", "review", BASE="--help", OVERRIDE="--output=planted")
+    assert ended.stdout == f"{[*GIVEN, '--override=--output=planted', '--', '--help']}\n"

@@ -11,7 +11,11 @@ import numpy as np
 from stages.common.entry import UserError
 from stages.report.params import Reported
 
+<<<<<<< HEAD
 RAW = Path("data/raw/dataset.json")
+=======
+RAW = Path("data/raw")
+>>>>>>> main
 PREPARED = Path("data/prepared")
 PREDICTIONS = Path("data/predictions")
 METRICS = Path("metrics")
@@ -44,9 +48,16 @@ class Inputs:
     images: dict[str, np.ndarray]  # by part: uint8 (images, height, width)
 
 
+<<<<<<< HEAD
 def read(entry: Reported) -> Inputs:
     """All of them; `entry` is what datasets.yaml says. Raises `UserError` if a file is missing or lacks a column."""
     dataset = read_json(RAW) | read_json(PREPARED / "dataset.json") | entry.model_dump() | entry.about.model_dump()
+=======
+def read(chosen: Reported) -> Inputs:
+    """All of them, for the `chosen` data set. Raises `UserError` if a file is missing or lacks a column."""
+    described = read_json(RAW / "dataset.json") | read_json(PREPARED / "dataset.json")
+    described |= {"classes": chosen.classes, "disputed": chosen.disputed}
+>>>>>>> main
     curves = ("loss", "accuracy", "validation_loss", "validation_accuracy")
     return Inputs(
         dataset=dataset,

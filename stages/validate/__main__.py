@@ -13,6 +13,7 @@ from stages.validate.params import Validate, Validated
 
 RAW = Path("data/raw")
 METRICS = Path("metrics/validate.json")
+VERDICT = Path("data/verdict.json")  # apart from the numbers, so that only the verdict concerns the next stage
 PAGE = Path("reports/data/index.html")
 
 
@@ -59,9 +60,10 @@ def main() -> None:
 
 
 def write(metrics: dict[str, Any], html: str, failures: list[str]) -> None:
-    """Write both outputs, also for refused data, so that a person can see why."""
+    """Write the outputs, also for refused data, so that a person can see why."""
     files.write_text(PAGE, html)
     files.write_json(METRICS, {**metrics, "failures": failures})
+    files.write_json(VERDICT, {"success": metrics["success"]})
 
 
 if __name__ == "__main__":
