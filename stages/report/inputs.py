@@ -11,11 +11,7 @@ import numpy as np
 from stages.common.entry import UserError
 from stages.report.params import Reported
 
-<<<<<<< HEAD
-RAW = Path("data/raw/dataset.json")
-=======
 RAW = Path("data/raw")
->>>>>>> main
 PREPARED = Path("data/prepared")
 PREDICTIONS = Path("data/predictions")
 METRICS = Path("metrics")
@@ -30,7 +26,7 @@ Rows = list[dict[str, str]]
 class Inputs:
     """The files under data, metrics and models that the page and the model card are made from."""
 
-    dataset: dict[str, Any]
+    dataset: dict[str, Any]  # name, files, images, split, classes, disputed, and what datasets.yaml says about it
     training: dict[str, Any]
     trained: dict[str, Any]
     metrics: dict[str, Any]
@@ -48,23 +44,17 @@ class Inputs:
     images: dict[str, np.ndarray]  # by part: uint8 (images, height, width)
 
 
-<<<<<<< HEAD
-def read(entry: Reported) -> Inputs:
-    """All of them; `entry` is what datasets.yaml says. Raises `UserError` if a file is missing or lacks a column."""
-    dataset = read_json(RAW) | read_json(PREPARED / "dataset.json") | entry.model_dump() | entry.about.model_dump()
-=======
 def read(chosen: Reported) -> Inputs:
     """All of them, for the `chosen` data set. Raises `UserError` if a file is missing or lacks a column."""
     described = read_json(RAW / "dataset.json") | read_json(PREPARED / "dataset.json")
     described |= {"classes": chosen.classes, "disputed": chosen.disputed}
->>>>>>> main
     curves = ("loss", "accuracy", "validation_loss", "validation_accuracy")
     return Inputs(
-        dataset=dataset,
+        dataset=described | chosen.about.model_dump(),
         training=read_json(MODELS / "training.json"),
         trained=read_json(METRICS / "train.json"),
         metrics=read_json(METRICS / "evaluate.json"),
-        confusion_matrix=read_confusion_matrix(PREDICTIONS / "confusion_matrix.csv", dataset["classes"]),
+        confusion_matrix=read_confusion_matrix(PREDICTIONS / "confusion_matrix.csv", chosen.classes),
         classes=read_table(METRICS / "classes.csv", "class", "precision", "recall", "f1", "recall_low", "recall_high"),
         mistakes=read_table(METRICS / "mistakes.csv", "index", "label", "predicted", "confidence"),
         history=read_table(METRICS / "history.csv", "epoch", *curves),
