@@ -1,10 +1,10 @@
-"""What DVC and six processes cost, against one plain script that does the same work in one process.
+"""The time that DVC and six processes add to one plain script that does the same work in one process.
 
     python -m benchmarks.pipeline            # the data set and parameters of params.yaml
 
-Works in a copy of the repository in a temporary folder, with an empty cache: set MNIST_MIRROR to an
-absolute path. Prints each stage's time with its imports apart and its peak resident memory, then the time of a
-cold `dvc repro`, of a `dvc repro` after each kind of change, and of one that has nothing to do.
+It works in a copy of the repository in a temporary folder, with an empty cache. If MNIST_MIRROR is a folder, it must
+be an absolute path. It prints the time, the import time and the peak resident memory of each stage. Then it prints the
+time of the script, of a `dvc repro` without a cache, after each kind of change, and with nothing to do.
 """
 
 import os
@@ -20,7 +20,7 @@ from record.copies import copy_repository
 from stages.common.entry import no_arguments
 
 STAGES = ["download", "validate", "preprocess", "train", "evaluate", "report"]
-IMPORTS = {  # what a stage imports late, so that mistakes are told early, counts as its imports all the same
+IMPORTS = {  # what a stage imports only after checking its input
     "validate": ["stages.validate.suite", "stages.validate.pictures"],
     "train": ["stages.train.environment", "stages.train.fitting", "stages.train.export"],
 }
@@ -28,14 +28,15 @@ PLAIN = "from stages.{0}.__main__ import main as {0}"
 
 
 def main() -> None:
+    """Measure the stages, the script and DVC; print a line for each."""
     with TemporaryDirectory() as parent:
-        print(f"{'stage':12} {'time':>8} {'of it imports':>14} {'peak memory':>12}")
+        print(f"{'stage':12} {'time':>8} {'imports':>12} {'peak memory':>12}")
         alone = copy(Path(parent) / "stages")
         for stage in STAGES:
             modules = [f"stages.{stage}.__main__", *IMPORTS.get(stage, [])]
             imports, _ = timed(alone, sys.executable, "-c", f"import {', '.join(modules)}")
             seconds, memory = timed(alone, sys.executable, "-m", f"stages.{stage}")
-            print(f"{stage:12} {seconds:>6.1f} s {imports:>12.1f} s {memory:>8.0f} MB", flush=True)
+            print(f"{stage:12} {seconds:>6.1f} s {imports:>10.1f} s {memory:>8.0f} MB", flush=True)
 
         script = "\n".join([*(PLAIN.format(stage) for stage in STAGES), *(f"{stage}()" for stage in STAGES)])
         plain, _ = timed(copy(Path(parent) / "plain"), sys.executable, "-c", script)
@@ -57,16 +58,21 @@ def main() -> None:
 
 
 def copy(folder: Path) -> Path:
+    """Copy the repository to `folder`, which is returned."""
     copy_repository(folder)
     return folder
 
 
 def repro(folder: Path) -> float:
+    """Seconds of `dvc repro` in `folder`."""
     return timed(folder, sys.executable, "-m", "dvc", "repro", "--quiet")[0]
 
 
 def timed(folder: Path, *command: str) -> tuple[float, float]:
-    """Seconds and peak resident memory in MB of `command`, which must end well; its output is kept back."""
+    """Seconds and peak resident memory in MB of `command`, run in `folder`; its output is hidden.
+
+    Ends the process if the command fails.
+    """
     start = time.perf_counter()
     with open(os.devnull, "w") as nowhere:
         process = subprocess.Popen(command, cwd=folder, stdout=nowhere)
@@ -78,6 +84,7 @@ def timed(folder: Path, *command: str) -> tuple[float, float]:
 
 
 def change(folder: Path, stage: str, key: str, value: int) -> None:
+    """Set one parameter in the params.yaml of `folder`."""
     path = folder / "params.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     values[stage][key] = value

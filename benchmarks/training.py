@@ -1,13 +1,13 @@
-"""Our training loop against stock `model.fit`, and the time it takes to an accuracy.
+"""The training loop compared with stock `model.fit`, and the training time until a given accuracy.
 
     python -m benchmarks.training                       # dense 128-64 (batch 32) and cnn_5x5 (batch 128)
     python -m benchmarks.training --models tiny lenet5  # other networks of the comparison
-    python -m benchmarks.training --ladder              # what each step from the one to the other gains
+    python -m benchmarks.training --ladder              # what each speed-up gains
     python -m benchmarks.training --to 0.99 --seeds 5   # seconds of training until the test accuracy is reached
 
-It reads `data/prepared`, so run `dvc repro preprocess` first. Every run is a process of its own and
-the two kinds alternate, so that neither profits from what the other left warm; what is timed is the
-training with its validation after every epoch, imports apart, first tracing included.
+It reads `data/prepared`, so run `dvc repro preprocess` first. Every run is a process of its own, and the kinds
+alternate, so that none profits from caches that another filled. The time includes the first tracing of the graph and
+the validation after every epoch, but no imports.
 """
 
 import argparse
@@ -18,14 +18,15 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from stages.common import parameters
 from stages.train.params import Train
 
-# Each rung has those before it; the first is a whole epoch as one graph, on images kept in memory.
+# Each includes the ones before it; the first is a whole epoch as one graph, on images kept in memory.
 RUNGS = ["epoch graph", "fused Adam", "byte dropout", "auto precision"]
-TAKEN = ("model", "batch_size", "precision", "threads")  # from a network's block there
-PLAIN = {  # what `fit` does too: Adam at a constant rate, nothing averaged, no augmentation
+TAKEN = ("model", "batch_size", "precision", "threads")  # from a network's block in comparison/params.yaml
+PLAIN = {  # as `fit` trains: Adam at a constant rate, no averaged weights, no augmentation
     "model_options": {},
     "learning_rate": 0.001,
     "optimizer": {"name": "adam"},
@@ -34,16 +35,27 @@ PLAIN = {  # what `fit` does too: Adam at a constant rate, nothing averaged, no 
     "augmentation": None,
 }
 
+Block = dict[str, Any]  # of parameters of the stage train
+
 
 def main() -> None:
+    """Run the benchmark that the command line chooses."""
     blocks = parameters.load(Path("comparison/params.yaml"))["models"]
-    options = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
-    options.add_argument("--epochs", type=int, default=10)
-    options.add_argument("--models", nargs="+", default=["fnn", "cnn_5x5"], choices=blocks, metavar="NAME")
+    raw = argparse.RawDescriptionHelpFormatter
+    options = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__, formatter_class=raw)
+    options.add_argument("--epochs", type=int, default=10, help="of each run")
+    options.add_argument(
+        "--models",
+        nargs="+",
+        default=["fnn", "cnn_5x5"],
+        choices=blocks,
+        metavar="NAME",
+        help="networks of the comparison",
+    )
     options.add_argument("--rounds", type=int, default=3, help="runs of each kind")
-    options.add_argument("--ladder", action="store_true", help="one speed-up after the other")
-    options.add_argument("--to", type=float, help="a test accuracy: how long does it take to get there")
-    options.add_argument("--seeds", type=int, default=5)
+    options.add_argument("--ladder", action="store_true", help="each speed-up on its own line")
+    options.add_argument("--to", type=float, metavar="ACCURACY", help="time the training to this test accuracy")
+    options.add_argument("--seeds", type=int, default=5, help="with --to: runs of each recipe")
     options.add_argument("--once", nargs=2, metavar=("KIND", "BLOCK"), help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.once:
@@ -57,13 +69,13 @@ def main() -> None:
         against_stock({name: blocks[name] for name in chosen.models}, kinds, chosen.epochs, chosen.rounds)
 
 
-def against_stock(blocks: dict[str, dict], kinds: list[str], epochs: int, rounds: int) -> None:
-    """A line for each model of `blocks` and each of `kinds`, the first of which the others are compared with."""
+def against_stock(blocks: dict[str, Block], kinds: list[str], epochs: int, rounds: int) -> None:
+    """Print a line for each model of `blocks` and each of `kinds`; ratios compare with the first kind."""
     default = parameters.load()["train"]
     print(f"{'model':18} {'batch':>5}  {'':14} {'seconds':>8} {'ratio':>6}   median of {rounds}, {epochs} epochs")
     for model, compared in blocks.items():
         block = default | PLAIN | {key: compared[key] for key in TAKEN} | {"epochs": epochs}
-        seconds = {kind: [] for kind in kinds}
+        seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
         for _ in range(rounds):
             for kind, taken in seconds.items():
                 taken.append(once(kind, block)["seconds"])
@@ -73,9 +85,12 @@ def against_stock(blocks: dict[str, dict], kinds: list[str], epochs: int, rounds
             print(f"{model:18} {block['batch_size']:>5}  {kind:14} {median:>8.1f} {ratio:>5.1f}×", flush=True)
 
 
-def time_to_accuracy(blocks: dict[str, dict], accuracy: float, seeds: int) -> None:
-    """The quickest recipe whose mean test accuracy over the seeds reaches `accuracy`: the fast network of the
-    comparison, then the default, with ever more epochs, each number as a schedule of its own."""
+def time_to_accuracy(blocks: dict[str, Block], accuracy: float, seeds: int) -> None:
+    """Print recipes, the quickest first, until the mean test accuracy over the seeds reaches `accuracy`.
+
+    The recipes are the fast network of the comparison, then the default, with more and more epochs, each with a
+    learning-rate schedule for its number of epochs.
+    """
     for name, epochs in (*(("fast", n) for n in (1, 2)), *(("default", n) for n in (2, 3, 4, 5, 6, 8, 12))):
         runs = [once(RUNGS[-1], blocks[name] | {"epochs": epochs, "seed": seed}) for seed in range(1, seeds + 1)]
         mean = statistics.mean(run["test_accuracy"] for run in runs)
@@ -88,14 +103,19 @@ def time_to_accuracy(blocks: dict[str, dict], accuracy: float, seeds: int) -> No
             return
 
 
-def once(kind: str, block: dict) -> dict:
+def once(kind: str, block: Block) -> dict[str, float]:
+    """What `ours` or `stock` returns in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.training", "--once", kind, json.dumps(block)]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    values: dict[str, float] = json.loads(printed.splitlines()[-1])
+    return values
 
 
 def ours(p: Train, rung: int) -> dict[str, float]:
-    """Train as the stage does, with the speed-ups up to `rung` of RUNGS; seconds of training and the test
-    accuracy of what it would ship."""
+    """Train as the stage does, with the speed-ups up to `rung` of RUNGS.
+
+    Returns the seconds of training and the test accuracy of the model that the stage would save.
+    """
     from stages.train import environment, export, fitting, models, optimizers, training
     from stages.train.__main__ import read
 
@@ -119,7 +139,7 @@ def ours(p: Train, rung: int) -> dict[str, float]:
 
 
 def stock(p: Train) -> dict[str, float]:
-    """The same model, batch size and epochs by `compile` and `fit` on float32 arrays, the rest as Keras has it."""
+    """Train the same model with `compile` and `fit` on float32 arrays: same batch size and epochs, Keras defaults."""
     from stages.train import environment, models
     from stages.train.__main__ import read
 

@@ -1,11 +1,12 @@
-"""Sum up the comparison: every architecture's accuracy against what its author published, size and time."""
+"""Summarise the comparison: the accuracy of every model beside the published one, its size and its training time."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from comparison.pictures import accuracy_against
+from comparison.pictures import accuracy_against_cost
 from stages.common import parameters
 from stages.common.entry import no_arguments, run
 from stages.common.files import write_text
@@ -14,6 +15,7 @@ FOLDER = Path("comparison")
 
 
 def main() -> None:
+    """Read the scores of every model; write the table (CSV and Markdown) and the picture."""
     settings = parameters.load(FOLDER / "params.yaml")
     published = settings.get("published") or {}
     table = pd.DataFrame([row(name, published.get(name)) for name in settings["models"]])
@@ -21,13 +23,16 @@ def main() -> None:
 
     write_text(FOLDER / "summary.csv", table.to_csv(index=False, lineterminator="\n"))
     write_text(FOLDER / "summary.md", markdown(table))
-    write_text(FOLDER / "summary.svg", accuracy_against(table, ["parameters", "training_seconds"]))
+    write_text(FOLDER / "summary.svg", accuracy_against_cost(table))
     print(markdown(table))
 
 
 def row(name: str, published: float | None) -> dict[str, str | float | None]:
-    """The summary's row of one model: its test accuracy with Wilson's 95 % interval, whether that is the
-    `published` one less at most two standard errors (true where nothing is published), size and time."""
+    """The summary of one model: its test accuracy with Wilson's 95 % interval, size and training time.
+
+    It is `reproduced` if the accuracy is at most two standard errors below the `published` one; None if nothing was
+    published.
+    """
     scores = read(FOLDER / "scores" / name / "evaluate.json")
     training = read(FOLDER / "models" / name / "train.json")
     accuracy = scores["accuracy"]
@@ -49,12 +54,14 @@ def row(name: str, published: float | None) -> dict[str, str | float | None]:
     }
 
 
-def read(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
+def read(path: Path) -> dict[str, Any]:
+    """The JSON object at `path`."""
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The table for people: percentages, thousands, a dash where nothing was published."""
+    """The table in Markdown: accuracies in percent, a dash if nothing was published."""
     lines = [
         "| model | test accuracy | 95 % interval | published | parameters | epochs | training |",
         "|---|--:|--:|--:|--:|--:|--:|",

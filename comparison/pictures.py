@@ -1,79 +1,71 @@
-"""The comparison's picture: accuracy against what it costs."""
+"""The comparison's picture: accuracy against cost."""
 
-import io
 import itertools
-
-import matplotlib
-
-matplotlib.use("svg")
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot
-from matplotlib.ticker import NullFormatter
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-TITLES = {"parameters": "Parameters", "training_seconds": "Training time (s)"}
-INK, ACCENT, PALE = "#5b6470", "#2f6fde", "#9db8ee"
-SHIFTS = (0, 6, -6, 12, -12, 18, -18)  # of a label, points up from its point
+from stages.pages.figures import ACCENT, logarithmic, svg_file
+
+COSTS = {"parameters": "parameters", "training_seconds": "training time (s)"}  # a column: the name of its axis
+TICKS = {"parameters": (1,), "training_seconds": (1, 3)}  # of each power of ten
+MISTAKES = [3, 2, 1, 0.7, 0.5, 0.3, 0.2]  # ticks, in percent
+SHIFTS = (0, 6, -6, 12, -12, 18, -18)  # of a label, in points above its point
 
 
-def accuracy_against(table: pd.DataFrame, costs: list[str]) -> str:
-    """An SVG with a panel for each column of `costs` (logarithmic) against accuracy in percent and its interval.
+def accuracy_against_cost(table: pd.DataFrame) -> str:
+    """An SVG file with a panel for each of `COSTS`: accuracy in percent, with its interval, against the cost.
 
-    Accuracy is drawn as its distance from 100 %, logarithmic too: from 97 % to 99.7 % is a tenth of
-    the mistakes, and a linear axis would press the best models into one line.
+    Both axes are logarithmic, and the vertical one is logarithmic in the mistakes: the best models differ by a few
+    mistakes in a thousand, which a linear axis of accuracy would draw as one line.
     """
-    settings = {
-        "svg.hashsalt": "comparison",
-        "svg.fonttype": "none",
-        "font.size": 9,
-        "axes.edgecolor": INK,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
-    }
-    with pyplot.rc_context(settings):
-        figure, panels = pyplot.subplots(1, len(costs), figsize=(10, 4.6), sharey=True, layout="constrained")
+
+    def paint(figure: Figure) -> None:
+        panels = figure.subplots(1, len(COSTS), sharey=True, squeeze=False)[0]
         panels[0].invert_yaxis()  # once: the panels share the axis
-        for axes, cost in zip(panels, costs):
-            draw(axes, table, cost)
+        for axes, cost in zip(panels, COSTS):
+            draw(figure, axes, table, cost)
         panels[0].set_ylabel("test accuracy (%), logarithmic in mistakes, 95 % interval")
-        content = io.StringIO()
-        figure.savefig(content, format="svg", metadata={"Date": None}, transparent=False)
-        pyplot.close(figure)
-    return content.getvalue()
+
+    return svg_file(720, 330, paint)
 
 
-def draw(axes: pyplot.Axes, table: pd.DataFrame, cost: str) -> None:
-    # Half a mistake in 10,000 images, at least: none at all has no place on a logarithmic axis.
+def draw(figure: Figure, axes: Axes, table: pd.DataFrame, cost: str) -> None:
+    """Draw the models of `table` on `axes`, a panel of `figure`, each with its name."""
+    # At least half a mistake in 10,000 images: a logarithmic axis has no zero.
     mistakes, least, most = (
         (100 * (1 - table[key])).clip(lower=0.005) for key in ("accuracy", "accuracy_high", "accuracy_low")
     )
-    below, above = mistakes - least, most - mistakes
-    axes.errorbar(table[cost], mistakes, yerr=[below, above], fmt="o", color=ACCENT, ecolor=PALE, markersize=5)
-    axes.set(xscale="log", yscale="log", xlabel=TITLES[cost])
-    ticks = [3, 2, 1, 0.7, 0.5, 0.3, 0.2]
-    axes.set_yticks(ticks, [f"{100 - tick:g}" for tick in ticks])
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.vlines(table[cost], least, most, color=ACCENT, linewidth=2.2, alpha=0.45)
+    axes.plot(table[cost], mistakes, "o", color=ACCENT, markersize=5)
+    logarithmic(axes, "x", TICKS[cost], lambda value, _: f"{value:,.0f}")
+    axes.set(yscale="log", xlabel=COSTS[cost])
+    axes.set_yticks(MISTAKES, [f"{100 - tick:g}" for tick in MISTAKES])
+    axes.minorticks_off()
     axes.margins(x=0.2)
-    axes.grid(alpha=0.2)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.figure.draw_without_rendering()  # the layout settles, so that labels can be measured
-    label(axes, table[cost], mistakes, [below, above], table["model"])
+    axes.grid(True, axis="both")
+    figure.draw_without_rendering()  # settles the layout, so that labels can be measured
+    label(axes, table[cost], least, mistakes, most, table["model"])
 
 
-def label(axes: pyplot.Axes, x: pd.Series, y: pd.Series, errors: list[pd.Series], names: pd.Series) -> None:
-    """Write each name beside its point, on the first side where it covers no other label, no interval and no axis."""
-    ends = [axes.transData.transform(np.column_stack([x, y + side])) for side in (-errors[0], errors[1])]
+def label(axes: Axes, x: pd.Series, low: pd.Series, y: pd.Series, high: pd.Series, names: pd.Series) -> None:
+    """Write each name beside its point (`x`, `y`), at the first place where it covers least.
+
+    What counts is other names, the intervals from `low` to `high`, and what is left of the axes.
+    """
+    ends = [axes.transData.transform(np.column_stack([x, end])) for end in (low, high)]
     taken = [Bbox([np.minimum(*pair), np.maximum(*pair)]).padded(3) for pair in zip(*ends)]
-    taken.append(Bbox.from_extents(-1e4, -1e4, axes.bbox.x0, 1e4))  # what is left of the axis
+    taken.append(Bbox.from_extents(-1e4, -1e4, axes.bbox.x0, 1e4))  # what is left of the axes
     for point, name in zip(zip(x, y), names):
         written = []
         for side, shift in itertools.product(("left", "right"), SHIFTS):
-            offset = {"xytext": (7 if side == "left" else -7, shift), "textcoords": "offset points"}
-            written.append(axes.annotate(name, point, **offset, ha=side, va="center", fontsize=8))
+            offset = (7 if side == "left" else -7, shift)
+            written.append(
+                axes.annotate(name, point, offset, textcoords="offset points", ha=side, va="center", fontsize=8)
+            )
         boxes = [text.get_window_extent() for text in written]
         best = min(range(len(boxes)), key=lambda number: boxes[number].count_overlaps(taken))
         taken.append(boxes[best])

@@ -7,11 +7,11 @@ cell or a list, and it mentions nobody.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from review.comment import MARKER, mute
 from review.escape import clean, code, fenced, line, plain, visible
 from review.page import Section, Table, Verdict
+from stages.pages import templates
+from stages.pages.png import data_address
 
 LIMIT = 60_000  # bytes of UTF-8 as posted; GitHub refuses a comment of more than 65,536 characters, its first line too
 ROWS = 40  # of a table or a list; the rest is counted
@@ -81,17 +81,8 @@ def more(count: int, before: str = "") -> str:
 
 def html(verdict: Verdict, about: Sequence[str], sections: Sequence[Section]) -> str:
     """The page as one HTML file that needs nothing else, with the digits as pictures."""
-    from stages.report.pictures import png  # it imports matplotlib, which Markdown does not need
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"clean": clean, "capped": capped, "png": png, "source": source}
+    environment = templates.environment(Path(__file__).parent)
+    environment.filters |= {"clean": clean, "capped": capped, "png": data_address, "source": source}
     environment.globals |= {"more": more, "rows": ROWS}
     shown = [section for section in sections if not section.empty]
     return environment.get_template("page.html.j2").render(verdict=verdict, about=about, sections=shown)

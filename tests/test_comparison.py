@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from matplotlib import pyplot
+from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 import comparison.__main__ as summary
-from comparison.pictures import accuracy_against, label
+from comparison.pictures import accuracy_against_cost, label
 from record import parameters as checked
 from stages.common import parameters
 from stages.train.params import Train, model_functions
@@ -73,22 +73,21 @@ def test_nothing_published_is_nothing_to_reach(tmp_path, monkeypatch):
 def test_the_picture_names_every_model_and_is_the_same_twice(tmp_path, monkeypatch):
     compared(tmp_path, monkeypatch, 0.98)
     table = pd.DataFrame([summary.row("net", 0.99) | {"model": name} for name in ("one", "two")])
-    picture = accuracy_against(table, ["parameters", "training_seconds"])
-    assert picture == accuracy_against(table, ["parameters", "training_seconds"])
+    picture = accuracy_against_cost(table)
+    assert picture == accuracy_against_cost(table)
     ElementTree.fromstring(picture)
     assert {"one", "two"} <= set(re.findall(r">(\w+)</text>", picture))
 
 
 def test_no_name_in_the_picture_covers_another():
-    axes = pyplot.figure(figsize=(5, 4)).gca()
+    axes = Figure((5, 4)).subplots()
     x, y = pd.Series([9.0, 9.1, 9.2, 9.1, 30.0]), pd.Series([5.0, 5.1, 5.0, 4.9, 5.0])
     axes.plot(x, y, "o")
     axes.set(xlim=(0, 40), ylim=(10, 0))  # the best on top, as the picture has it
-    label(axes, x, y, [y * 0.02, y * 0.02], pd.Series(["first", "second", "third", "fourth", "fifth"]))
+    label(axes, x, y * 0.98, y, y * 1.02, pd.Series(["first", "second", "third", "fourth", "fifth"]))
     boxes = [text.get_window_extent() for text in axes.texts]
     ends = axes.transData.transform(np.column_stack([[*x, *x], [*(y * 0.98), *(y * 1.02)]]))
     bars = [Bbox([high, low]) for low, high in zip(ends[: len(x)], ends[len(x) :])]
-    pyplot.close(axes.figure)
     assert len(boxes) == len(x)
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
     assert not any(box.overlaps(bar) for box in boxes for bar in bars)
@@ -98,7 +97,7 @@ def test_a_model_without_a_mistake_is_in_the_picture(tmp_path, monkeypatch):
     compared(tmp_path, monkeypatch, 0.99)
     row = summary.row("net", None)
     table = pd.DataFrame([row, row | {"model": "perfect", "accuracy": 1.0, "accuracy_high": 1.0}])
-    picture = accuracy_against(table, ["parameters", "training_seconds"])
+    picture = accuracy_against_cost(table)
     assert len(re.findall(">perfect</text>", picture)) == 2
     assert "nan" not in picture and "inf" not in picture
 

@@ -163,7 +163,7 @@ def test_parameters_that_came_or_went_are_stale(cloned):
 
 def test_another_data_set_is_stale(cloned):
     cloned.change(lambda values: values["download"].update(dataset="mnist"))
-    (download, validate, *_) = stale(cloned)
+    (download, validate, *_) = stale(cloned, "comparison/dvc.yaml dvc.yaml")
     assert "params.yaml download.dataset is 'mnist', locked 'digits'" in download
     assert "datasets.yaml mnist.source is not in the lock" in download
     parts = [f"datasets.yaml mnist.{part} is not in the lock" for part in ("about", "classes", "expect")]
@@ -232,7 +232,7 @@ def test_a_comparison_whose_lock_misses_a_model_is_stale(cloned):
 @pytest.mark.parametrize(
     "stage, kind, entry, gone, named",
     [
-        ("preprocess", "deps", "metrics/validate.json", "metrics/validate.json", "preprocess"),
+        ("preprocess", "deps", "stages/idx.py", "stages/idx.py", "preprocess"),
         ("train", "outs", "models/training.json", "models/training.json", "train"),
         ("report", "params", "train", "params.yaml train", "report"),
         ("summary", "deps", "comparison/seconds", "comparison/seconds", "comparison/dvc.yaml:summary"),

@@ -115,8 +115,7 @@ def raw(tmp_path, monkeypatch):
 
 
 def verdict(success):
-    Path("metrics").mkdir(exist_ok=True)
-    Path("metrics/validate.json").write_text(json.dumps({"success": success}))
+    Path("data/verdict.json").write_text(json.dumps({"success": success}))
 
 
 def change(**settings):
@@ -178,6 +177,6 @@ def test_the_same_input_gives_the_same_bytes(raw):
 
 def test_refused_data_are_not_prepared(raw):
     verdict(False)
-    with pytest.raises(UserError, match=r"metrics/validate\.json says that the data failed its checks"):
+    with pytest.raises(UserError, match=r"data/verdict\.json says that the data failed its checks"):
         main()
     assert not Path("data/prepared").exists()

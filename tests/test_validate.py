@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,15 +34,15 @@ def digits():
 
 @pytest.fixture
 def raw(digits, tmp_path, monkeypatch):
-    """An intact data/raw below the working directory, and the repository's params.yaml beside it."""
+    """An intact data/raw below the working directory, and the repository's params.yaml and datasets.yaml beside it."""
     images, labels = digits
     folder = tmp_path / "data" / "raw"
     folder.mkdir(parents=True)
     for name, rows in (("train", slice(None, -TEST_IMAGES)), ("t10k", slice(-TEST_IMAGES, None))):
         save(folder, name, images[rows], labels[rows])
-    about = yaml.safe_load((ROOT / "params.yaml").read_text())["datasets"]["digits"]["about"]
-    (folder / "dataset.json").write_text(json.dumps({"name": "digits", **about, "files": {}, "writers": False}))
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (folder / "dataset.json").write_text(json.dumps({"name": "digits", "files": {}}))
+    for name in ("params.yaml", "datasets.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     return folder
 
@@ -68,6 +69,13 @@ def refusal():
     return str(caught.value)
 
 
+def change_entry(change):
+    """Apply `change` to the entry `digits` of datasets.yaml."""
+    catalog = yaml.safe_load(Path("datasets.yaml").read_text())
+    change(catalog["digits"])
+    Path("datasets.yaml").write_text(yaml.safe_dump(catalog))
+
+
 def lines(message):
     """The failures in `message`, without the closing hint."""
     return [line.removeprefix("validate: ") for line in message.splitlines()][:-1]
@@ -86,6 +94,22 @@ def test_intact_digits_pass_with_the_same_bytes_twice(raw):
     assert verdict["expectations"] > 30
     page = first[1].decode()
     assert "http" not in page.replace("https://archive.ics.uci.edu", "").replace("http://www.w3.org", "")
+
+
+@pytest.mark.parametrize("homepage", ["javascript:alert(1)", ""])
+def test_only_web_addresses_become_links(raw, homepage):
+    change_entry(lambda entry: entry["about"].update(homepage=homepage))
+    main()
+    assert "<a " not in Path("reports/data/index.html").read_text()
+
+
+def test_names_are_not_taken_for_markup(raw):
+    change_entry(lambda entry: entry["about"].update(title="Digits <i>"))
+    change_entry(lambda entry: entry.update(classes=["<b>", "$\\frac$", *map(str, range(2, 10))]))
+    main()
+    page = Path("reports/data/index.html").read_text()
+    assert "<i>" not in page and "&lt;b&gt;" in page and "Digits &lt;i&gt;" in page and "$\\frac$" in page
+    assert page.count("<b>") == len([*re.finditer("</b>", page)])
 
 
 def test_the_command_ends_with_code_1_and_one_line_a_failure(raw):
@@ -226,8 +250,6 @@ def test_train_and_test_unlike(raw):
 
 
 def test_unknown_writer(raw):
-    about = json.loads((raw / "dataset.json").read_text())
-    (raw / "dataset.json").write_text(json.dumps({**about, "writers": True}))
     for name in ("train", "t10k"):
         count = len(load(raw, name)[1])
         rows = [f"4,{i % 40}" for i in range(count)]
@@ -237,12 +259,8 @@ def test_unknown_writer(raw):
 
 
 def test_bounds_the_wrong_way_round(raw):
-    parameters = yaml.safe_load(Path("params.yaml").read_text())
-    parameters["datasets"]["digits"]["expect"]["ink_fraction"] = [0.6, 0.1]
-    Path("params.yaml").write_text(yaml.safe_dump(parameters))
-    with pytest.raises(
-        UserError, match=r"datasets\.digits\.expect\.ink_fraction is \[0\.6, 0\.1\], must be \[smallest"
-    ):
+    change_entry(lambda entry: entry["expect"].update(ink_fraction=[0.6, 0.1]))
+    with pytest.raises(UserError, match=r"digits\.expect\.ink_fraction is \[0\.6, 0\.1\], must be \[smallest"):
         main()
 
 
@@ -256,8 +274,8 @@ def test_unknown_values_and_missing_columns_fail(digits):
     whole = set_table(table, splits, list("0123456789"), 1000)
     table.loc[503, "centre_x"] = np.nan
     checks = [
-        Check("centre_x", None, None, "Centre", "have no centre_x", inked_only=True),  # says nothing of blank images
-        Check("colour", 0, 1, "Colour", "are coloured"),
+        Check(column="centre_x", title="Centre", failure="have no centre_x", inked_only=True),  # ignores blank images
+        Check(column="colour", low=0, high=1, title="Colour", failure="are coloured"),
     ]
     known, missing = judge(table, whole, checks, [])
     assert known.failures == ["t10k: 1 of 1,297 images has no centre_x: index 2"]

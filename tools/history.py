@@ -9,10 +9,13 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from record import git, history, results
 from record.history import Point, comparable
 from stages.common.entry import UserError, run
 from stages.common.files import write_text
+from stages.pages import figures
 
 PICTURE = Path("reports/history.svg")
 
@@ -66,32 +69,26 @@ def picture(points: Sequence[Point]) -> str:
     At least half a mistake is drawn, since a logarithmic axis has no place for none. A dotted line separates scores
     on different test data.
     """
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
     shown = [(place, each.numbers) for place, each in enumerate(points) if each.numbers]
     places = [place for place, _ in shown]
     best, error, worst = (
-        [max(100 * (1 - numbers[key]), 50 / numbers["images"]) for _, numbers in shown]
+        [max(1 - numbers[key], 0.5 / numbers["images"]) for _, numbers in shown]
         for key in ("accuracy_high", "accuracy", "accuracy_low")
     )
-    with pyplot.rc_context({"svg.hashsalt": "history", "svg.fonttype": "none"}):
-        figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-        axes.vlines(places, best, worst, color="#9db8ee")
-        axes.plot(places, error, "o", color="#2f6fde")
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.vlines(places, best, worst, color=figures.ACCENT, alpha=0.4)
+        axes.plot(places, error, "o", color=figures.ACCENT)
         for place, pair in enumerate(pairwise(points)):
             if not comparable(*pair):
-                axes.axvline(place + 0.5, color="#5b6470", linestyle=":")
-        axes.set_yscale("log")
-        axes.set_ylabel("mistakes on the test images (%)")
+                axes.axvline(place + 0.5, color=figures.GREY, linestyle=":")
+        figures.logarithmic(axes, "y", (1, 2, 5), figures.percent)
+        axes.set_ylabel("mistakes on the test images")
         named = places[:: -(-len(places) // 16)]  # more names would overlap
-        axes.set_xticks(named, [points[place].change.name for place in named], rotation=90, fontsize=8)
-        content = io.StringIO()
-        figure.savefig(content, format="svg", metadata={"Date": None})
-        pyplot.close(figure)
-    return content.getvalue()
+        axes.set_xticks(named, [points[place].change.name for place in named], rotation=90)
+
+    return figures.svg_file(500, 290, paint)
 
 
 if __name__ == "__main__":

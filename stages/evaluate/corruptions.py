@@ -82,7 +82,7 @@ def contrast(images: np.ndarray, fraction: float, generator: np.random.Generator
 
 
 def occlusion(images: np.ndarray, side: float, generator: np.random.Generator) -> np.ndarray:
-    """A grey square over each image, its centre within the middle half, where the ink is."""
+    """A grey square over each image, with its centre in the middle half of the image, which has the ink."""
     count, *size = images.shape
     covered = []
     for length in size:

@@ -25,7 +25,7 @@ def accuracy_by_corruption(
 
 
 def summary(table: pd.DataFrame) -> dict[str, float]:
-    """Mean accuracy over all corruptions and severities, and that of the corruption that is read worst."""
+    """Mean accuracy over all corruptions and severities, and the mean of the worst corruption."""
     means = table.groupby("corruption")["accuracy"].mean()
     return {
         "accuracy_corrupted": round(float(table["accuracy"].mean()), DIGITS),

@@ -17,7 +17,7 @@ from stages.common.entry import UserError
 DIGITS = 5  # decimals of a fraction: one image in 10,000 shows in the fourth
 ROC_POINTS = 200  # of a curve at most: as many as its picture can show
 RESAMPLES = 10_000  # of the writers: another seed then moves an end by 1 or 2 % of the interval's width
-RESAMPLES_AT_ONCE = 500  # for memory, if the writers are many
+RESAMPLES_AT_ONCE = 500  # bounds the memory for many writers
 RESAMPLING_SEED = 20
 SAMPLE_SEED = 20
 
@@ -84,8 +84,8 @@ def writer_interval(writers: np.ndarray, predicted: np.ndarray, labels: np.ndarr
 
     Images of one writer are alike, so that they say less than as many images of different people. The
     cluster bootstrap (Field & Welsh 2007) resamples whole writers with all their images; BCa (Efron 1987)
-    makes the interval of it. Empty if all writers fare the same: then resampling shows no spread at
-    all, which would be no interval but a false certainty.
+    makes the interval of it. Empty if all writers have the same accuracy: then resampling shows no spread,
+    which would be a false certainty and not an interval.
     """
     _, writer = np.unique(writers, return_inverse=True)
     images, right = np.bincount(writer), np.bincount(writer, predicted == labels)
@@ -193,7 +193,7 @@ def calibration_error(bins: pd.DataFrame) -> float:
 def stratified_sample(labels: np.ndarray, count: int) -> np.ndarray:
     """Sorted indices of `count` images, each class with its share, the same each time; of all if there are fewer."""
     order = np.random.default_rng(SAMPLE_SEED).permutation(len(labels))
-    place = np.empty(len(labels))  # of an image among those of its class, as a fraction
+    place = np.empty(len(labels))  # of an image within its class, as a fraction
     for c in np.unique(labels):
         own = order[labels[order] == c]
         place[own] = (np.arange(len(own)) + 0.5) / len(own)

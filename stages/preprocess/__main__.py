@@ -1,6 +1,7 @@
 """Split the checked images into train, validation and test, as uint8 arrays of one size."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,12 @@ from stages.preprocess.images import to_standard_size
 from stages.preprocess.params import Preprocess
 from stages.preprocess.split import split_by_writer, split_stratified
 
-RAW, PREPARED, VERDICT = Path("data/raw"), Path("data/prepared"), Path("metrics/validate.json")
+RAW, PREPARED, VERDICT = Path("data/raw"), Path("data/prepared"), Path("data/verdict.json")
 
 
 def main() -> None:
     p = parameters.read("preprocess", Preprocess)
-    if not parameters.load(VERDICT)["success"]:
+    if not json.loads(VERDICT.read_text(encoding="utf-8"))["success"]:
         raise UserError(f"{VERDICT} says that the data failed its checks: nothing is prepared from it")
     train, test = read_part("train"), read_part("t10k")
 

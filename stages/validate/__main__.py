@@ -1,4 +1,4 @@
-"""Hold data/raw to what params.yaml expects of it; bad data stop the pipeline, in plain words."""
+"""Check data/raw against what datasets.yaml expects of it; bad data stop the pipeline, with a plain message."""
 
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from stages.validate.params import Validate, Validated
 
 RAW = Path("data/raw")
 METRICS = Path("metrics/validate.json")
+VERDICT = Path("data/verdict.json")  # apart from the numbers, so that only the verdict concerns the next stage
 PAGE = Path("reports/data/index.html")
 
 
 def main() -> None:
-    """Read data/raw, write the verdict and the data report, and raise `UserError` where the data fail."""
+    """Read data/raw, check it, write the verdict and the data report. Raises `UserError` if the data fail."""
     options = parameters.read("validate", Validate)
     description = raw.read_description(RAW)
     dataset = datasets.entry(description.name, Validated)
@@ -28,22 +29,24 @@ def main() -> None:
     except UserError as error:
         write({"success": False}, page.render(about, [str(error)]), [str(error)])
         raise
+
     images = pd.concat([table.image_table(splits[key], name) for key, name in raw.SPLITS.items()], ignore_index=True)
     whole = table.set_table(images, splits, classes, options.centroid_images)
 
-    from stages.validate import pictures, suite  # heavy imports: not for data that cannot even be read
+    from stages.validate import pictures, suite  # slow imports: not for data that cannot even be read
 
-    for_set = suite.set_checks(expect, classes)
-    for_images = suite.image_checks(expect, classes, splits["train"].writers is not None)
-    outcomes = suite.judge(images, whole, for_images, for_set)
+    of_set = suite.set_checks(expect, classes)
+    of_images = suite.image_checks(expect, classes, splits["train"].writers is not None)
+    outcomes = suite.judge(images, whole, of_images, of_set)
     failures = [line for outcome in outcomes for line in outcome.failures]
     metrics = suite.summary(outcomes, whole)
+
     html = page.render(
         about,
         failures,
         outcomes=outcomes,
         failed=metrics["failed"],
-        groups=[("The set as a whole", outcomes[: len(for_set)]), ("Every image", outcomes[len(for_set) :])],
+        groups=[("The set as a whole", outcomes[: len(of_set)]), ("Every image", outcomes[len(of_set) :])],
         numbers=[(words, suite.count_or_percent(metrics[name])) for name, words in suite.NUMBERS.items() if words],
         sample_images=options.sample_images,
         strips=pictures.class_strips(splits["train"], classes, options.sample_images),
@@ -51,15 +54,16 @@ def main() -> None:
     )
     write(metrics, html, failures)
     if failures:
-        where = f"see {PAGE}; the bounds are {about['name']}.expect in {datasets.FILE}"
-        raise UserError("\n".join([*failures, where]))
-    print(f"validate: all {len(outcomes)} expectations hold for {about['title']}, {len(images):,} images")
+        hint = f"see {PAGE}; the bounds are {description.name}.expect in {datasets.FILE}"
+        raise UserError("\n".join([*failures, hint]))
+    print(f"validate: all {len(outcomes)} expectations hold for {dataset.about.title}, {len(images):,} images")
 
 
 def write(metrics: dict[str, Any], html: str, failures: list[str]) -> None:
-    """Write both outputs: also of refused data, so that a person can see why."""
+    """Write the outputs, also for refused data, so that a person can see why."""
     files.write_text(PAGE, html)
     files.write_json(METRICS, {**metrics, "failures": failures})
+    files.write_json(VERDICT, {"success": metrics["success"]})
 
 
 if __name__ == "__main__":

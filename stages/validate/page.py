@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from stages.pages.templates import environment
 
 
 def render(about: dict[str, Any], failures: list[str], **contents: Any) -> str:
-    """The page about the data set `about`; without `contents`, where no table could be made, its failures alone."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("page.html.j2").render(about=about, failures=failures, **contents)
+    """The page about the data set `about`: its `failures` and `contents`.
+
+    If the files could not be read, there are no contents, and the page shows the failures alone.
+    """
+    template = environment(Path(__file__).parent).get_template("page.html.j2")
+    return template.render({"about": about, "failures": failures, "outcomes": [], **contents})

@@ -1,137 +1,109 @@
 """The pictures of the data report: PNG strips of images and SVG charts, the same bytes for the same data."""
 
-import base64
-import io
-import re
+from collections.abc import Callable
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from PIL import Image
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from stages.pages.figures import ACCENT, GREY, STEPS, inline_svg, logarithmic, percent
+from stages.pages.png import data_address
 from stages.validate.raw import SPLITS, Split
 from stages.validate.table import intensity_counts
 
-matplotlib.use("Agg")
-from matplotlib import pyplot
-from matplotlib.figure import Figure
-
-TRAIN, TEST, TEXT = "#2f6fde", "#d97b1f", "#5b6470"
-# Train is drawn wide below test: where both agree, both are seen.
-LINES = ({"color": TRAIN, "linewidth": 3, "alpha": 0.6}, {"color": TEST, "linewidth": 1.4})
-STYLE = {
-    "svg.hashsalt": "validate",
-    "svg.fonttype": "none",  # text stays text: it takes the page's font and can be selected
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": TEXT,
-    "axes.edgecolor": TEXT,
-    "axes.labelcolor": TEXT,
-    "xtick.color": TEXT,
-    "ytick.color": TEXT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": TEXT,
-    "grid.alpha": 0.2,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-}
+WIDTH, HEIGHT = 300, 170  # points
+COLOURS = {"train": ACCENT, "test": GREY}
 
 
 def class_strips(split: Split, classes: list[str], count: int) -> list[tuple[str, str, str]]:
-    """Per class its name, its mean image and `count` sample images side by side, as PNG data addresses.
+    """For each class its name, its mean image and `count` sample images side by side, as PNG data addresses.
 
     The samples are spread evenly over the class in file order. A class without images has empty addresses.
     """
     images, labels, _ = split
     strips = []
     for k, name in enumerate(classes):
-        where = np.flatnonzero(labels == k)
-        if not len(where):
+        members = np.flatnonzero(labels == k)
+        if not len(members):
             strips.append((name, "", ""))
             continue
-        mean = images[where].mean(axis=0).round().astype(np.uint8)
-        chosen = where[np.linspace(0, len(where) - 1, min(count, len(where))).astype(np.intp)]
+        mean = images[members].mean(axis=0).round().astype(np.uint8)
+        chosen = members[np.linspace(0, len(members) - 1, min(count, len(members))).astype(np.intp)]
         blanks = np.zeros((count - len(chosen), *images.shape[1:]), np.uint8)
-        strips.append((name, _png(mean), _png(np.hstack([*images[chosen], *blanks]))))
+        strips.append((name, data_address(mean), data_address(np.hstack([*images[chosen], *blanks]))))
     return strips
 
 
-def _png(image: np.ndarray) -> str:
-    """A greyscale PNG (uint8 [height, width]) as a data address, ink dark on white as on paper."""
-    content = io.BytesIO()
-    Image.fromarray(255 - image).save(content, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
-
-
 def charts(table: pd.DataFrame, splits: dict[str, Split], classes: list[str]) -> list[tuple[str, str, str]]:
-    """Title, description and inline SVG of each chart; `table` has one row per image of both splits."""
+    """Title, description and inline SVG of each chart; `table` has one row for each image of both splits."""
     parts = {key: table[table["split"] == name] for key, name in SPLITS.items()}
-    with matplotlib.rc_context(STYLE):
-        return [
-            ("Images per class", "as a fraction of the set", _class_sizes(parts, classes)),
-            ("Pixel values", "fraction of all pixels, logarithmic", _pixel_values(splits)),
-            (
-                "Mean intensity of an image",
-                "fraction of the images, by intensity",
-                _distribution(parts, "mean_intensity"),
-            ),
-            (
-                "Ink of an image",
-                "fraction of the images, by fraction of their pixels of at least 128",
-                _distribution(parts, "ink_fraction"),
-            ),
-        ]
+    return [
+        ("Images per class", "Share of the set.", _class_sizes(parts, classes)),
+        ("Pixel values", "Share of all pixels by grey level, logarithmic.", _pixel_values(splits)),
+        ("Mean intensity", "Share of the images by mean grey level.", _distribution(parts, "mean_intensity")),
+        (
+            "Ink",
+            "Share of the images by the share of their pixels of at least 128.",
+            _distribution(parts, "ink_fraction", percent),
+        ),
+    ]
 
 
 def _class_sizes(parts: dict[str, pd.DataFrame], classes: list[str]) -> str:
-    figure, axes = _axes()
-    positions = np.arange(len(classes))
-    for key, shift, colour in (("train", -0.2, TRAIN), ("test", 0.2, TEST)):
-        sizes = np.bincount(parts[key]["label"], minlength=len(classes))[: len(classes)] / len(parts[key])
-        axes.bar(positions + shift, sizes, 0.38, color=colour, label=key)
-    turned = {"rotation": 40, "ha": "right"} if max(map(len, classes)) > 3 else {}
-    axes.set_xticks(positions, classes, **turned)
-    axes.grid(visible=False, axis="x")
-    return _svg(figure, axes)
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        positions = np.arange(len(classes))
+        for shift, (key, part) in zip((-0.2, 0.2), parts.items(), strict=True):
+            sizes = np.bincount(part["label"], minlength=len(classes))[: len(classes)] / len(part)
+            axes.bar(positions + shift, sizes, 0.38, color=COLOURS[key], label=key, linewidth=0)
+        axes.set_xticks(positions, classes, fontsize=max(4.0, min(9.0, 0.8 * WIDTH / len(classes))))
+        if max(map(len, classes)) > 3:
+            for text in axes.get_xticklabels():
+                text.set(rotation=40, horizontalalignment="right", rotation_mode="anchor")
+        _finish(figure, axes)
+
+    return inline_svg("class-sizes", WIDTH, HEIGHT, paint)
 
 
 def _pixel_values(splits: dict[str, Split]) -> str:
-    figure, axes = _axes()
-    edges = np.arange(0, 257, 8)
-    for (key, split), line in zip(splits.items(), LINES, strict=True):
-        counts = np.add.reduceat(intensity_counts(split.images), edges[:-1])
-        axes.stairs(counts / counts.sum(), edges, label=key, **line)
-    axes.set_yscale("log")
-    axes.set_xticks([0, 64, 128, 192, 255])
-    return _svg(figure, axes)
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        edges = np.arange(0, 257, 8)
+        for key, split in splits.items():
+            counts = np.add.reduceat(intensity_counts(split.images), edges[:-1])
+            _outline(axes, counts / counts.sum(), edges, key)
+        axes.set_xticks([0, 64, 128, 192, 255])
+        _finish(figure, axes)
+        logarithmic(axes, "y", (1, 2, 5), percent)
+
+    return inline_svg("pixel-values", WIDTH, HEIGHT, paint)
 
 
-def _distribution(parts: dict[str, pd.DataFrame], column: str) -> str:
-    figure, axes = _axes()
-    edges = np.histogram_bin_edges(np.concatenate([part[column] for part in parts.values()]), 32)
-    for (key, part), line in zip(parts.items(), LINES, strict=True):
-        counts, _ = np.histogram(part[column], edges)
-        axes.stairs(counts / len(part), edges, label=key, **line)
-    return _svg(figure, axes)
+def _distribution(
+    parts: dict[str, pd.DataFrame], column: str, formatter: Callable[[float, int | None], str] | None = None
+) -> str:
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        edges = np.histogram_bin_edges(np.concatenate([part[column] for part in parts.values()]), 32)
+        for key, part in parts.items():
+            counts, _ = np.histogram(part[column], edges)
+            _outline(axes, counts / len(part), edges, key)
+        if formatter:
+            axes.xaxis.set_major_formatter(FuncFormatter(formatter))
+        _finish(figure, axes)
+
+    return inline_svg(column.replace("_", "-"), WIDTH, HEIGHT, paint)
 
 
-def _axes() -> tuple[Figure, pyplot.Axes]:
-    figure = Figure(figsize=(5, 2.7), layout="constrained")
-    return figure, figure.subplots()
+def _outline(axes: Axes, heights: np.ndarray, edges: np.ndarray, key: str) -> None:
+    """A histogram of a split. Train is drawn wide below test: if both agree, both are seen."""
+    width, alpha = (3.0, 0.5) if key == "train" else (1.3, 1.0)
+    axes.stairs(heights, edges, color=COLOURS[key], linewidth=width, alpha=alpha, label=key)
 
 
-def _svg(figure: Figure, axes: pyplot.Axes) -> str:
-    """`figure` as an SVG element whose grey and blue follow the page's colours."""
-    axes.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
-    axes.tick_params(length=3)
-    content = io.StringIO()
-    figure.savefig(
-        content, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-    )
-    text = content.getvalue()
-    # The names of groups ("axes_1") would be there once per chart, and nothing refers to them.
-    text = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])
-    return text.replace(TEXT, "currentColor").replace(TRAIN, "var(--accent)")
+def _finish(figure: Figure, axes: Axes) -> None:
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
+    axes.yaxis.set_major_formatter(FuncFormatter(percent))
+    figure.legend(loc="outside upper left", ncols=2)

@@ -21,7 +21,7 @@ class Description(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Images uint8 [N, size, size], labels uint8 [N], and `series`, `writer` [N] where known."""
+    """Images uint8 [N, size, size], labels uint8 [N], and `series`, `writer` [N] if known."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -29,7 +29,7 @@ class Split(NamedTuple):
 
 
 def read_description(folder: Path) -> Description:
-    """What `download` says that it brought. Raises `UserError` if `dataset.json` is missing or broken."""
+    """What `download` recorded about its files. Raises `UserError` if `dataset.json` is missing or broken."""
     path = folder / "dataset.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

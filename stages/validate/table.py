@@ -1,4 +1,4 @@
-"""The tables that the expectations are about: one row per image, and one row for the set as a whole."""
+"""The tables that are checked: one row for each image, and one row for the set as a whole."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from scipy.stats import ks_2samp
 from stages.validate.raw import SPLITS, Split
 
 CHUNK = 4096  # images at a time: bounds the memory of the histograms, about 30 MB for 28x28
-COMPARED = ["mean_intensity", "standard_deviation", "ink_fraction"]  # what train and test must be alike in
+COMPARED = ["mean_intensity", "standard_deviation", "ink_fraction"]  # in which train and test must be alike
 
 
 def histograms(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Pixel counts of `images` (uint8 [N, height, width]), chunk by chunk: int64 [up to CHUNK, 256], a row an image."""
+    """Pixel counts of `images` (uint8 [N, height, width]), a row for each: int64 [up to CHUNK, 256], chunk by chunk."""
     for start in range(0, len(images), CHUNK):
         flat = images[start : start + CHUNK].reshape(-1, images.shape[1] * images.shape[2]).astype(np.intp)
         flat += 256 * np.arange(len(flat))[:, None]
@@ -22,7 +22,7 @@ def histograms(images: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def image_table(split: Split, name: str) -> pd.DataFrame:
-    """One row per image, in order.
+    """One row for each image, in order.
 
     Intensities are 0..255; positions are in pixels, from 0 at the left and the top; a blank image
     has no position (NaN). Ink is a pixel of at least 128.
@@ -72,7 +72,10 @@ def image_table(split: Split, name: str) -> pd.DataFrame:
 
 def intensity_counts(images: np.ndarray) -> np.ndarray:
     """How many pixels have each value: int64 [256]."""
-    return sum(counts.sum(axis=0) for counts in histograms(images))
+    total = np.zeros(256, np.int64)
+    for counts in histograms(images):
+        total += counts.sum(axis=0)
+    return total
 
 
 def set_table(table: pd.DataFrame, splits: dict[str, Split], classes: list[str], centroid_images: int) -> pd.DataFrame:
@@ -101,24 +104,25 @@ def set_table(table: pd.DataFrame, splits: dict[str, Split], classes: list[str],
     shared = parts["test"]["hash"].isin(set(parts["train"]["hash"]))
     row["shared_images"] = int(shared.sum())
     row["shared_indices"] = some(parts["test"]["index"][shared])
-    shifts = {column: ks_2samp(*(part[column] for part in parts.values())).statistic for column in COMPARED}
-    row["split_shift_of"] = max(shifts, key=shifts.get)
-    row["split_shift"] = shifts[row["split_shift_of"]]
+    train, test = (part[COMPARED].to_numpy(np.float64).T for part in parts.values())
+    shifts = [float(ks_2samp(*pair).statistic) for pair in zip(train, test, strict=True)]
+    row["split_shift"] = max(shifts)
+    row["split_shift_of"] = COMPARED[shifts.index(max(shifts))]
     for key, accuracy in centroid_accuracies(splits, len(classes), centroid_images).items():
         row[f"centroid_accuracy_{key}"] = accuracy
     return pd.DataFrame([row])
 
 
 def some(indices: pd.Series) -> str:
-    """The first ten indices as text, with an ellipsis where there are more."""
+    """The first ten indices as text, then an ellipsis if there are more."""
     return ", ".join(map(str, indices[:10])) + (", …" if len(indices) > 10 else "")
 
 
 def centroid_accuracies(splits: dict[str, Split], classes: int, count: int) -> dict[str, float]:
-    """How often the nearest class mean of the training images agrees with the label, per split.
+    """For each split, how often the nearest class mean agrees with the label.
 
-    At most `count` images, evenly spaced, of each split are looked at. The class means are
-    training's for both, so that a test set labelled by another rule is found out too.
+    At most `count` images of each split are used, evenly spaced. The class means always come from
+    train, so that a test set with other labels is noticed too.
     """
     samples = {}
     for key, (images, labels, _) in splits.items():
