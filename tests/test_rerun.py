@@ -64,18 +64,16 @@ def from_on(stage):
 
 
 @pytest.fixture
-def would_run(settled, monkeypatch):
+def would_run(settled):
     """What DVC would run in the pipeline or the comparison now, if every stage that runs writes something new."""
-    for name in ("HOME", "DVC_SITE_CACHE_DIR", "GIT_CONFIG_NOSYSTEM"):
-        monkeypatch.setenv(name, settled.environment[name])
-    monkeypatch.chdir(settled.folder)
 
     def ask(file="dvc.yaml"):
         with Repo() as repo:
             stages = repo.reproduce(file, dry=True, force_downstream=True, run_cache=False)
             return [stage.name for stage in stages]
 
-    return ask
+    with settled.current():
+        yield ask
 
 
 def changed():
