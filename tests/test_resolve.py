@@ -11,7 +11,9 @@ def cloned(origin, folder, environment):
     """A clone of `origin` that shares its cache, as colleagues on one machine may."""
     origin.well("git", "clone", "--quiet", str(origin.folder), str(folder))
     made = Clone(folder, environment | NOBODY)
-    made.dvc("cache", "dir", "--local", origin.dvc("cache", "dir").strip())
+    cache, config = origin.folder / ".dvc/cache", origin.folder / ".dvc/config.local"
+    text = config.read_text() if config.exists() else f"[cache]\n    dir = {cache}\n"
+    (made.folder / ".dvc/config.local").write_text(text)
     return made
 
 

@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from record import declared
 from record.copies import copy_repository
@@ -84,7 +85,7 @@ def comma_locale() -> str | None:
     return None
 
 
-def reproduce(folder: Path, settings: dict) -> None:
+def reproduce(folder: Path, settings: dict[str, Any]) -> None:
     umask = settings.pop("umask")
     home, temporary = folder.parent / "home", folder.parent / "temporary"
     for own in (home, temporary):

@@ -1,10 +1,13 @@
 """A copy of the repository in which commands run as they would after `git clone`."""
 
 import json
+import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent.parent
@@ -36,6 +39,17 @@ class Clone:
 
     def dvc(self, *command, **variables):
         return self.well(sys.executable, "-m", "dvc", *command, **variables)
+
+    @contextmanager
+    def current(self):
+        """Let this process work in the clone: no second Python has to import DVC for a short question."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("GIT_")]:
+                patch.delenv(name)
+            for name in ("HOME", "DVC_SITE_CACHE_DIR", "GIT_CONFIG_NOSYSTEM"):
+                patch.setenv(name, self.environment[name])
+            patch.chdir(self.folder)
+            yield
 
     def reproduced(self):
         """The stages that `dvc repro` runs, in order, and what it prints."""
