@@ -483,7 +483,7 @@ def test_what_a_metric_is_measured_with(key, measure):
     }
 
     def measured():
-        return snapshot.measure(replace(snapshot.EMPTY, values=values), results.NUMBERS, key)
+        return snapshot.definition(replace(snapshot.EMPTY, values=values), results.NUMBERS, key)
 
     before = measured()
     *blocks, last = measure or ("params.yaml", "evaluate", "reliability_bins")
