@@ -84,7 +84,7 @@ def parse(where: str, text: bytes) -> Lock:
         entries = load(text)["stages"]
         return Lock({str(name): _stage(entry) for name, entry in entries.items()})
     except UNREADABLE as error:
-        raise UserError(f"{where}: no lock that can be read{line_of(error)}: run `dvc repro` there") from None
+        raise UserError(f"{where}: cannot be read as a lock{line_of(error)}: run `dvc repro` there") from None
 
 
 def load(text: bytes) -> Any:

@@ -112,7 +112,7 @@ def pipeline(where: str, text: bytes) -> Pipeline:
         ]
         return frozenset(map(str, values["stages"])), tuple(path for path in named if path.endswith(".json"))
     except UNREADABLE as error:
-        raise UserError(f"{where}: not a pipeline that can be read{line_of(error)}") from None
+        raise UserError(f"{where}: cannot be read as a pipeline{line_of(error)}") from None
 
 
 def parameters(where: str, text: bytes) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def parameters(where: str, text: bytes) -> dict[str, Any]:
         dict(_leaves(values))  # fails if an anchor holds itself
         return dict(values)
     except UNREADABLE as error:
-        raise UserError(f"{where}: no parameters that can be read{line_of(error)}") from None
+        raise UserError(f"{where}: cannot be read as parameters{line_of(error)}") from None
 
 
 def _checked_lock(known: Collection[str] | None, where: str, text: bytes) -> Lock:

@@ -104,7 +104,7 @@ def choose(
         verb = "changes" if after[1] is not None else "removes"
         return old, wrong, [f"This pull request {verb} {PATH}: it is judged by the gate of the base."]
     if new and not old:
-        return new, wrong, [f"The base has no {PATH} that can be read: this pull request is judged by its own."]
+        return new, wrong, [f"The base has no readable {PATH}: this pull request is judged by its own."]
     return old, wrong or ([] if old else [f"there is no {PATH}, here or in the base: nothing to judge by"]), []
 
 
@@ -146,8 +146,8 @@ def _judged(
         return judgement("missing", (f"{label} has no number{lost}",))
     failures = []
     if rule.beyond(after):
-        bound = "below the floor" if rule.better == "higher" else "above the ceiling"
-        failures.append(f"{label} is {after:g}, {bound} of {rule.limit:g}")
+        side = "below" if rule.better == "higher" else "above"
+        failures.append(f"{label} is {after:g}, {side} its limit of {rule.limit:g}")
     if before is None or not comparable:
         return judgement("new" if before is None else "not comparable", tuple(failures))
     worse = rule.worsening(before, after)
@@ -166,7 +166,9 @@ def _judged(
 def evidence_against(comparison: Comparison | None, fall: float) -> str | None:
     """Why a fall of the accuracy counts, as the end of a sentence; None if it may be noise."""
     if comparison is None:
-        return "; without the mistakes image by image it cannot be tested for noise"
+        return (
+            "; it cannot be tested for noise, because the mistakes of the two sides cannot be compared image by image"
+        )
     if comparison.verdict == "worse":
         return f"; {comparison.sentence}"
     limit = comparison.noise_limit
