@@ -9,7 +9,7 @@ from record.git import git
 
 
 def copy_repository(to: Path) -> None:
-    """Copy the files that Git does not ignore to the folder `to`, as a repository of its own: it shares no cache.
+    """Copy the files that Git does not ignore, except dvc.lock, to `to`, a new repository with an empty cache.
 
     Raises `UserError` if the working directory is not in a Git repository.
     """

@@ -1,4 +1,4 @@
-"""What decided the bits of a training beside code, data and parameters: models/training.json."""
+"""models/training.json: what determined the bits of a training, besides code, data and parameters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

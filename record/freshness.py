@@ -21,11 +21,11 @@ from record import lock
 from record.lock import ABSENT
 from stages.common.entry import UserError
 
-GONE = "in the lock and no longer in dvc.yaml"  # a problem with these words says what to do
+GONE = "in the lock and no longer in dvc.yaml"  # a problem with these words already says what to do
 
 
 def by_stage(locks: Collection[str]) -> dict[str, list[str]]:
-    """What does not fit, for each stage that `locks` have or should have; empty lists for fresh stages.
+    """Why each stage of `locks` and of their dvc.yaml is stale, by its name; an empty list if it is fresh.
 
     Raises `UserError` if DVC cannot read something.
     """
@@ -68,7 +68,7 @@ def relative(path: str) -> str:
 
 
 def leftovers(stage: Stage, entry: lock.Stage) -> list[str]:
-    """What the lock's `entry` has and the `stage` no longer: DVC does not look for it, and `dvc repro` leaves it."""
+    """What the lock's `entry` has and the `stage` no longer declares: DVC ignores it, and `dvc repro` leaves it."""
     declared = {item.def_path for item in [*stage.deps, *stage.outs]}
     gone = [path for path in [*entry.deps, *entry.outs] if path not in declared]
     known = {(item.def_path, key) for item in stage.params for key in item.params}
@@ -78,7 +78,7 @@ def leftovers(stage: Stage, entry: lock.Stage) -> list[str]:
 
 
 def differences(stage: Stage, outputs: Mapping[str, Output]) -> list[str]:
-    """How `stage` differs from its entry in the lock; `outputs` are those of every stage, by path."""
+    """How `stage` differs from its entry in the lock; `outputs` holds the outputs of all stages, by path."""
     if not any(item.hash_info for item in [*stage.deps, *stage.outs]):
         return ["it is not in the lock"]
     problems = ["its command in dvc.yaml changed"] if stage.cmd_changed else []
@@ -103,7 +103,7 @@ def dependency_difference(item: Output, outputs: Mapping[str, Output]) -> str:
         same = item.hash_info == outputs[item.fs_path].hash_info
         return "" if same else "is not what the lock says the stage before wrote"
     if any(out.use_cache and Path(out.fs_path) in Path(item.fs_path).parents for out in outputs.values()):
-        return ""  # a file in a folder that a stage writes: the lock has the folder's checksum alone
+        return ""  # a file in a folder that a stage writes: the lock has only the checksum of the folder
     inside = [out for out in outputs.values() if Path(item.fs_path) in Path(out.fs_path).parents]
     if any(out.use_cache for out in inside):
         if all(out.hash_info and not out.hash_info.isdir for out in inside):
@@ -117,7 +117,7 @@ def dependency_difference(item: Output, outputs: Mapping[str, Output]) -> str:
 
 
 def folder_of(files: list[Output], path: str) -> Tree:
-    """The folder `path` as DVC would hash it if it held `files`, with the checksums that the lock has of them."""
+    """The folder `path` as DVC would hash it if it held `files`, with their checksums in the lock."""
     tree = Tree()
     for file in files:
         tree.add(Path(file.fs_path).relative_to(path).parts, file.meta, file.hash_info)

@@ -14,7 +14,7 @@ Read = Callable[[str], bytes | None]  # the content of a path; None if there is 
 
 
 def git(*arguments: str, text: bytes = b"") -> bytes:
-    """What Git prints, given `text` to read. Raises `UserError` with its reason if it fails."""
+    """What Git prints; `text` is its standard input. Raises `UserError` with Git's reason if it fails."""
     ended = _git(*arguments, text=text)
     if ended.returncode:
         raise UserError(_reason(ended.stderr))
@@ -43,12 +43,12 @@ def resolve(revision: str) -> str:
 
 
 def named(revision: str, commit: str) -> str:
-    """What people call `commit`, which `revision` names: `main (1234567)`."""
+    """The name of `commit` for people, who know it as `revision`: `main (1234567)`."""
     return commit[:7] if commit.startswith(revision) else f"{revision} ({commit[:7]})"
 
 
 def default_branch(*places: str) -> str | None:
-    """The default branch: that of origin/HEAD if it is known, else main or master; None if none of them exists.
+    """The default branch: the target of origin/HEAD if that is known, else main or master; None if none exists.
 
     `places` are tried in their order: `origin/` for the remote's branch, an empty string for the local one.
     """
@@ -116,6 +116,6 @@ def _git(*arguments: str, text: bytes = b"") -> subprocess.CompletedProcess[byte
 
 
 def _reason(text: bytes) -> str:
-    """The line in which Git says why it failed: advice may follow it."""
+    """The line in which Git says why it failed; advice may follow that line."""
     lines = text.decode(errors="replace").strip().splitlines() or ["git failed"]
     return next((line for line in lines if line.startswith("fatal:")), lines[-1])

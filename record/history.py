@@ -17,7 +17,7 @@ class Change:
     commit: str  # the full hash
     date: str  # of its author, year-month-day
     subject: str
-    path: str  # of the numbers in this commit: they may have had another name
+    path: str  # of the numbers in this commit: the file may have had another name
     blob: str  # the hash of their content; zeros if the commit deleted them
 
     @property
@@ -27,7 +27,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Point:
-    """What a commit says of its model: `numbers`, or the `problem` with them."""
+    """What a commit says about its model: `numbers`, or the `problem` with them."""
 
     change: Change
     numbers: Mapping[str, Number] | None

@@ -26,7 +26,7 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
         return found
 
 
-# PyYAML's own rules for these types are those of YAML 1.1.
+# PyYAML's own rules for these types follow YAML 1.1.
 Loader.yaml_implicit_resolvers = {
     letter: [(tag, rule) for tag, rule in rules if tag.rpartition(":")[2] not in ("bool", "float", "int")]
     for letter, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -55,22 +55,22 @@ class Lock:
 
     stages: Mapping[str, Stage]
 
-    def living(self, known: Collection[str] | None) -> dict[str, Stage]:
-        """The entries of the stages `known` (all if it is None). DVC also keeps entries of stages that are gone."""
+    def current(self, known: Collection[str] | None) -> dict[str, Stage]:
+        """The entries of the stages `known` (all if it is None). DVC also keeps entries of removed stages."""
         return {name: stage for name, stage in self.stages.items() if known is None or name.partition("@")[0] in known}
 
     def outputs(self, known: Collection[str] | None = None) -> dict[str, str]:
-        """Path: checksum of all outputs; those of the stages `known` take precedence over those of stages gone."""
-        stages = [*self.stages.values(), *self.living(known).values()]
+        """Path: checksum of all outputs; the stages `known` take precedence over removed stages."""
+        stages = [*self.stages.values(), *self.current(known).values()]
         return {path: md5 for stage in stages for path, md5 in stage.outs.items()}
 
     def check(self, where: str, known: Collection[str] | None) -> None:
         """Raise `UserError` if one of the stages `known` read something other than what another stage wrote.
 
-        A run that was broken off leaves such a lock, beside the numbers of the run before.
+        An interrupted run leaves such a lock, next to the metrics of the run before.
         """
         written = self.outputs(known)
-        for name, stage in self.living(known).items():
+        for name, stage in self.current(known).items():
             if stale := [path for path, md5 in stage.deps.items() if written.get(path, md5) != md5]:
                 raise UserError(f"{where}: {name} did not read the {stale[0]} that was written: run `dvc repro` there")
 
@@ -79,12 +79,12 @@ EMPTY = Lock({})
 
 
 def parse(where: str, text: bytes) -> Lock:
-    """The lock in `text`. Raises `UserError` that begins with `where` if it cannot be read."""
+    """The lock in `text`. Raises `UserError`, with a message that begins with `where`, if it cannot be read."""
     try:
         entries = load(text)["stages"]
         return Lock({str(name): _stage(entry) for name, entry in entries.items()})
     except UNREADABLE as error:
-        raise UserError(f"{where}: no lock that can be read{line_of(error)}: run `dvc repro` there") from None
+        raise UserError(f"{where}: cannot be read as a lock{line_of(error)}: run `dvc repro` there") from None
 
 
 def load(text: bytes) -> Any:

@@ -31,12 +31,12 @@ class Results:
     numbers: Mapping[str, Number]  # metrics/evaluate.json
     wrong: Mapping[int, int]  # index of each misclassified test image: its true class
     test_data: str  # the checksum of the test images and labels that were scored
-    noise: Mapping[str, Any] | None = None  # metrics/noise.json, if it is of this recipe and these test images
-    misfit: str = ""  # how the noise was measured if it is of others
+    noise: Mapping[str, Any] | None = None  # metrics/noise.json, if measured for this recipe and these test images
+    misfit: str = ""  # why the noise does not count, such as `with another recipe`
 
 
 def at(revision: str) -> Results:
-    """The results in the commit that `revision` names. Raises `UserError` if it or they cannot be read."""
+    """The results in the commit `revision`. Raises `UserError` if there is no such commit or they cannot be read."""
     return _read(*side(revision))
 
 
@@ -83,7 +83,7 @@ def needed(name: str, read: Read, path: str) -> bytes:
 
 
 def scored(where: str, locked: Lock) -> tuple[str, Mapping[str, str]]:
-    """The checksum of the test data that were scored, and path: checksum of what scoring wrote. Raises `UserError`."""
+    """The checksum of the test data, and path: checksum of the outputs, of the stage evaluate. Raises `UserError`."""
     if (stage := locked.stages.get("evaluate")) is None:
         raise UserError(f"{where}: no record of the evaluate stage: run `dvc repro` there")
     if not (test_data := stage.deps.get(TEST_DATA)):
@@ -92,7 +92,7 @@ def scored(where: str, locked: Lock) -> tuple[str, Mapping[str, str]]:
 
 
 def json_object(where: str, text: bytes) -> dict[str, Any]:
-    """The JSON object in `text`. Raises `UserError` that begins with `where` if there is none."""
+    """The JSON object in `text`. Raises `UserError`, with a message that begins with `where`, if there is none."""
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -103,7 +103,7 @@ def json_object(where: str, text: bytes) -> dict[str, Any]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is a number to compute with: not a boolean, NaN, infinite or huge, which JSON may hold."""
+    """Whether `value` is a number to compute with. JSON may also hold booleans, NaN, infinite and huge numbers."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
@@ -117,14 +117,14 @@ def locked_recipe(locked: Lock) -> str | None:
 
 
 def recipe(block: Mapping[str, Any], *checksums: str) -> str:
-    """A short hash of what a model is trained with: its `block` of parameters, except the seed, and the `checksums`
-    of TRAINED_ON."""
+    """A short hash of what determines a training, except the seed: the `block` of parameters and the `checksums` of
+    TRAINED_ON."""
     text = json.dumps([{key: value for key, value in block.items() if key != "seed"}, *checksums], sort_keys=True)
     return md5(text.encode())[:16]
 
 
 def md5(content: bytes) -> str:
-    """The MD5 checksum, by which DVC knows a file."""
+    """The MD5 checksum, which DVC uses to identify a file."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one side of a pull request says about its model."""
+    """One side of a pull request: its parameters, lock, metrics and results."""
 
     name: str  # of the commit, for people
     read: Read
@@ -66,7 +66,7 @@ EMPTY = Snapshot("nothing", lambda path: None, None, {}, {}, lock.EMPTY, None, {
 
 
 def take(name: str, read: Read, gated: Collection[str]) -> Snapshot:
-    """What `read` gives of the commit `name`; its metrics are in the files that dvc.yaml declares and in `gated`."""
+    """The snapshot of the side `name`, whose files `read` gives; metrics are what dvc.yaml declares, and `gated`."""
     problems: dict[str, str] = {}
 
     def parsed(path: str, parse: Callable[[str, bytes], T], otherwise: T) -> T:
@@ -112,7 +112,7 @@ def pipeline(where: str, text: bytes) -> Pipeline:
         ]
         return frozenset(map(str, values["stages"])), tuple(path for path in named if path.endswith(".json"))
     except UNREADABLE as error:
-        raise UserError(f"{where}: not a pipeline that can be read{line_of(error)}") from None
+        raise UserError(f"{where}: cannot be read as a pipeline{line_of(error)}") from None
 
 
 def parameters(where: str, text: bytes) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def parameters(where: str, text: bytes) -> dict[str, Any]:
         dict(_leaves(values))  # fails if an anchor holds itself
         return dict(values)
     except UNREADABLE as error:
-        raise UserError(f"{where}: no parameters that can be read{line_of(error)}") from None
+        raise UserError(f"{where}: cannot be read as parameters{line_of(error)}") from None
 
 
 def _checked_lock(known: Collection[str] | None, where: str, text: bytes) -> Lock:
@@ -142,25 +142,25 @@ def parameter_differences(snapshot: Snapshot) -> dict[str, list[str]]:
             for key, value in entry.params.get(file, {}).items()
             for each in lock.differences(key, value, _at(snapshot.values[file], key))
         ]
-        for stage, entry in snapshot.lock.living(snapshot.known).items()
+        for stage, entry in snapshot.lock.current(snapshot.known).items()
     }
     return {stage: leaves for stage, leaves in found.items() if leaves}
 
 
 def stage_differences(snapshot: Snapshot) -> dict[str, list[str]]:
-    """The stages of dvc.yaml that dvc.lock lacks, and those gone from it whose numbers no stage writes any more.
+    """The stages that dvc.lock lacks, and removed stages whose metrics files no stage writes any more.
 
-    Other entries of stages that are gone do no harm. Empty if a file cannot be read.
+    Other entries of removed stages do no harm. Empty if a file cannot be read.
     """
     if not snapshot.lock.stages or snapshot.known is None:
         return {}
     held = {name.partition("@")[0] for name in snapshot.lock.stages}
-    alive = snapshot.lock.living(snapshot.known)
-    orphans = snapshot.metrics.keys() - {path for stage in alive.values() for path in stage.outs}
+    current = snapshot.lock.current(snapshot.known)
+    orphans = snapshot.metrics.keys() - {path for stage in current.values() for path in stage.outs}
     gone = {
         name: [f"it is no longer in {PIPELINE} and wrote {path}" for path in sorted(orphans & stage.outs.keys())]
         for name, stage in snapshot.lock.stages.items()
-        if name not in alive
+        if name not in current
     }
     return gone | {name: [f"it is not in {lock.FILE}"] for name in sorted(snapshot.known - held)}
 
@@ -174,11 +174,11 @@ def value(snapshot: Snapshot, path: str, key: str) -> Any:
     return ABSENT if found is None else found
 
 
-def measure(snapshot: Snapshot, path: str, key: str) -> tuple[str, Any]:
-    """What defines the metric `key` of the file `path`, beside the test data: its name, and its value or checksum.
+def definition(snapshot: Snapshot, path: str, key: str) -> tuple[str, Any]:
+    """The parameter or data that define the metric `key` of the file `path`: a name, and its value or checksum.
 
-    If a change of the parameters changes it, the metric means something else. The name is empty if there is no such
-    thing.
+    If that changes, the metric has another definition. The test data are not considered here. The name is empty if
+    nothing else defines the metric.
     """
     if path == TRAINING:
         stage = snapshot.lock.stages.get("train")
@@ -223,6 +223,6 @@ def _at(values: Any, dotted: str) -> Any:
 
 
 def _yaml(value: Any) -> str:
-    """A value on one line, as params.yaml would have it: `0.003`, `'1'`, `[a, b]`, `null`."""
+    """A value on one line, as in params.yaml: `0.003`, `'1'`, `[a, b]`, `null`."""
     text: str = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True)
     return text.removesuffix("...\n").strip()

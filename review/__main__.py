@@ -28,7 +28,7 @@ PICTURES = 12  # digits shown, at most
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the numbers of both sides allow to be said."""
+    """What follows from the numbers of both sides."""
 
     comparable: bool
     comparison: Comparison | None = None  # the mistakes image by image
@@ -37,7 +37,7 @@ class Evidence:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read both sides, judge, write the pages, print the verdict. Raises `UserError` if the verdict is to fail."""
+    """Read both sides, judge, write the pages, print the verdict. Raises `UserError` if the verdict is a failure."""
     chosen = options().parse_args(arguments)
     seconds = None
     if chosen.seconds and chosen.seconds.exists():
@@ -68,8 +68,8 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m review", description=__doc__)
     parser.add_argument("base", metavar="BASE", nargs="?", help="the branch or commit to merge into; main by default")
     parser.add_argument("head", metavar="HEAD", nargs="?", help="the commit to judge; the working tree by default")
-    parser.add_argument("--seconds", type=Path, metavar="FILE", help="what STAGE_SECONDS collected, if there is such")
-    parser.add_argument("--override", metavar="REASON", help="pass in any case and say why; empty: no override")
+    parser.add_argument("--seconds", type=Path, metavar="FILE", help="the file that STAGE_SECONDS named in the run")
+    parser.add_argument("--override", metavar="REASON", help="pass in any case, for this reason; empty: no override")
     parser.add_argument("--output", type=Path, metavar="FOLDER", default=FOLDER, help=f"by default {FOLDER}")
     return parser
 
@@ -120,10 +120,9 @@ def reviewed(
 
 
 def stale(after: Snapshot, head: str | None) -> list[str]:
-    """Why the numbers do not belong to this code and these parameters; only asked if all files can be read.
+    """Why the numbers do not belong to this code and these parameters; not asked if a file cannot be read.
 
-    DVC tells this for the working tree. For a commit, and without DVC, the names of the stages and the parameters are
-    compared.
+    DVC checks the working tree. For a commit, and without DVC, the names of the stages and the parameters are compared.
     """
     if after.problems:
         return []
@@ -155,9 +154,9 @@ def listed(differences: Mapping[str, Sequence[str]]) -> str:
 
 
 def evidence(before: Snapshot, after: Snapshot, gated: Collection[str]) -> Evidence:
-    """What can be said of both sides.
+    """Whether the numbers of both sides can be compared, and the mistakes image by image.
 
-    It is a failure if the base has numbers that cannot be trusted: else damage there would loosen the gate.
+    It is a failure if the base has numbers that cannot be trusted: ignoring them would loosen the gate.
     """
     old, new = before.results, after.results
     damaged = {
@@ -188,9 +187,9 @@ def redefined(judging: Gate, before: Snapshot, after: Snapshot) -> dict[tuple[st
     found = {}
     for file, rules in judging.metrics.items():
         for key in rules:
-            measures = [snapshot.measure(one, file, key) for one in (before, after)]
-            if measures[0] != measures[1] and key in before.metrics.get(file, {}):
-                label, defined_by = gate.name(file, key), measures[1][0]
+            definitions = [snapshot.definition(one, file, key) for one in (before, after)]
+            if definitions[0] != definitions[1] and key in before.metrics.get(file, {}):
+                label, defined_by = gate.name(file, key), definitions[1][0]
                 found[file, key] = f"The definition of {label} changed ({defined_by}): only its limit counts."
     return found
 

@@ -15,7 +15,7 @@ from record import results
 from record.results import NEEDED, Number, Results
 from stages.common.entry import UserError, run
 
-SIGNIFICANCE = 0.05  # a p below it counts as evidence
+SIGNIFICANCE = 0.05  # a p value below it counts as evidence
 LISTED = 50  # indices shown to people; --json has them all
 
 
@@ -32,7 +32,7 @@ class Comparison:
 
     @property
     def sentence(self) -> str:
-        """What the paired test says of these two models, weakened if another seed could undo the difference."""
+        """What the paired test says about these two models, and whether another seed could undo the difference."""
         counts = f"{len(self.fixed)} image{'' if len(self.fixed) == 1 else 's'} fixed, {len(self.broken)} broken"
         p = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.2g}"
         if self.verdict == "same":
@@ -52,7 +52,7 @@ class Comparison:
 
     @property
     def noise(self) -> Mapping[str, Any] | None:
-        """The noise of the recipe before, which a change has to exceed; if it is not known, of the recipe after."""
+        """The noise of the recipe before or, if that is not known, of the recipe after."""
         return self.before.noise or self.after.noise
 
     @property
@@ -95,7 +95,7 @@ def paired(before: Results, after: Results) -> Comparison:
 
 
 def seed_noise(noise: Mapping[str, Any]) -> float:
-    """The difference in accuracy that two trainings with different seeds stay below in 95 of 100 cases.
+    """In 95 of 100 cases, two trainings with different seeds differ in accuracy by less than this.
 
     t · sd · √2: ISO 5725's repeatability limit, with Student's t instead of 1.96, since the standard deviation
     `accuracy_sd` is estimated from few seeds. Raises `UserError` if there are fewer than two.

@@ -1,4 +1,4 @@
-"""Untrusted text, escaped so that it reads as it is written and has no other effect.
+"""Untrusted text, escaped so that it is shown as it is and has no other effect.
 
 A review shows text from the files under review: names of parameters, their values, messages about them.
 """
@@ -6,10 +6,10 @@ A review shows text from the files under review: names of parameters, their valu
 import re
 from string import punctuation
 
-LONGEST = 300  # letters of a piece of text
+LONGEST = 300  # characters of a piece of text
 MARKUP = set(punctuation) - set(" ,.;:()/%+=?'-")  # has a meaning in Markdown in the middle of a line
 LINKED = re.compile("GH-|://", re.IGNORECASE)
-BEGINNING = re.compile(r"\d+[.)]|[^\w&]")  # has a meaning at its start
+BEGINNING = re.compile(r"\d+[.)]|[^\w&]")  # has a meaning at the start of a line
 
 
 def clean(text: str) -> str:
@@ -18,8 +18,8 @@ def clean(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` with � for each invisible letter and each that changes the direction of others, cut if it is too long."""
-    seen = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    """`text` with � for characters that are invisible or change the direction of text; cut if it is too long."""
+    seen = "".join(char if char.isprintable() else "\ufffd" for char in text)
     return seen if len(seen) <= LONGEST else f"{seen[: LONGEST - 1]}…"
 
 
@@ -31,7 +31,7 @@ def plain(text: str) -> str:
     """
     mute = {"@": "\u200b", "#": "\u200b"}
     text = LINKED.sub("\\g<0>\u200b", clean(text))
-    return "".join(_entity(letter) + mute.get(letter, "") if letter in MARKUP else letter for letter in text)
+    return "".join(_entity(char) + mute.get(char, "") if char in MARKUP else char for char in text)
 
 
 def line(text: str) -> str:
@@ -45,7 +45,7 @@ def code(text: str) -> str:
     text = clean(text) or " "
     if not set("`|\\") & set(text):
         return f"`{text}`"
-    return f"<code>{''.join(_entity(letter) if letter in punctuation else letter for letter in text)}</code>"
+    return f"<code>{''.join(_entity(char) if char in punctuation else char for char in text)}</code>"
 
 
 def fenced(text: str, language: str = "") -> str:
@@ -55,5 +55,5 @@ def fenced(text: str, language: str = "") -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def _entity(letter: str) -> str:
-    return f"&#{ord(letter)};"
+def _entity(char: str) -> str:
+    return f"&#{ord(char)};"

@@ -17,7 +17,7 @@ from stages.common.entry import UserError
 from stages.common.parameters import Block
 
 PATH = "review/gate.yaml"
-ACCURACY = (NUMBERS, "accuracy")  # the one metric with a paired test behind it
+ACCURACY = (NUMBERS, "accuracy")  # the one metric with a paired test
 DIGITS = 10  # decimals that count, so that 0.9963 - 0.9953 is no more than 0.001
 
 Metrics = Mapping[str, Mapping[str, Number]]  # file: key: value
@@ -48,7 +48,7 @@ class Gate(Block):
 
 @dataclass(frozen=True)
 class Judgement:
-    """One metric and what the gate makes of it."""
+    """One metric, judged by the gate."""
 
     file: str
     key: str
@@ -64,7 +64,7 @@ class Judgement:
 
 
 def name(file: str, key: str) -> str:
-    """What people call a metric: the test scores by their key, others with their file: `loss (train)`."""
+    """The name of a metric for people: the key, with the file if it is not metrics/evaluate.json: `loss (train)`."""
     return key if file == NUMBERS else f"{key} ({PurePosixPath(file).stem})"
 
 
@@ -85,9 +85,9 @@ def read(where: str, text: bytes) -> Gate:
 def choose(
     before: tuple[str, bytes | None], after: tuple[str, bytes | None]
 ) -> tuple[Gate | None, Sentences, Sentences]:
-    """The gate that judges, what is wrong with the gates, and notes; each side is a name and a text.
+    """The gate to judge by, what is wrong with the gates, and notes; each side is a name and a text.
 
-    It is the gate of the base, so that no pull request loosens its own; if the base has none, the gate of the head.
+    It is the gate of the base, so that no pull request can loosen its own; if the base has none, the gate of the head.
     """
     wrong: list[str] = []
 
@@ -104,7 +104,7 @@ def choose(
         verb = "changes" if after[1] is not None else "removes"
         return old, wrong, [f"This pull request {verb} {PATH}: it is judged by the gate of the base."]
     if new and not old:
-        return new, wrong, [f"The base has no {PATH} that can be read: this pull request is judged by its own."]
+        return new, wrong, [f"The base has no readable {PATH}: this pull request is judged by its own."]
     return old, wrong or ([] if old else [f"there is no {PATH}, here or in the base: nothing to judge by"]), []
 
 
@@ -119,8 +119,8 @@ def judge(
     """The judgement on each metric of `gate`, in its order.
 
     If the numbers are not `comparable`, only limits count; the same holds for the metrics `redefined`, each a file and
-    a key. A worse accuracy counts only with evidence, which is `comparison`, the mistakes image by image. If there is
-    no comparison, it counts without.
+    a key. A worse accuracy counts only if `comparison`, the mistakes image by image, is evidence of it; without a
+    comparison, it always counts.
     """
     judgements = []
     for file, rules in gate.metrics.items():
@@ -146,8 +146,8 @@ def _judged(
         return judgement("missing", (f"{label} has no number{lost}",))
     failures = []
     if rule.beyond(after):
-        bound = "below the floor" if rule.better == "higher" else "above the ceiling"
-        failures.append(f"{label} is {after:g}, {bound} of {rule.limit:g}")
+        side = "below" if rule.better == "higher" else "above"
+        failures.append(f"{label} is {after:g}, {side} its limit of {rule.limit:g}")
     if before is None or not comparable:
         return judgement("new" if before is None else "not comparable", tuple(failures))
     worse = rule.worsening(before, after)
@@ -166,7 +166,9 @@ def _judged(
 def evidence_against(comparison: Comparison | None, fall: float) -> str | None:
     """Why a fall of the accuracy counts, as the end of a sentence; None if it may be noise."""
     if comparison is None:
-        return "; without the mistakes image by image it cannot be tested for noise"
+        return (
+            "; it cannot be tested for noise, because the mistakes of the two sides cannot be compared image by image"
+        )
     if comparison.verdict == "worse":
         return f"; {comparison.sentence}"
     limit = comparison.noise_limit

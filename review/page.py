@@ -24,7 +24,7 @@ class Verdict:
     """Whether the pull request passes, and why not."""
 
     failures: tuple[str, ...]  # sentences
-    override: str | None  # the reason why it passes all the same
+    override: str | None  # the reason why it passes despite failures
     holds: str  # what to say if nothing failed
 
     @property
@@ -55,7 +55,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """One heading of the page and what stands under it; if nothing does, it is left out."""
+    """One heading of the page and what is below it; a section with nothing below its heading is left out."""
 
     title: str
     importance: int  # if the page gets too long, the sections with the largest numbers are left out first
@@ -81,7 +81,7 @@ def holds(judgements: Sequence[Judgement], comparable: bool) -> str:
 
 
 def failures(verdict: Verdict) -> Section:
-    """All failures, if there are more than the verdict's sentence tells."""
+    """All failures, unless the sentence of the verdict has the only one."""
     if verdict.failures and verdict.passed:
         return Section("What was overridden", 0, (f"Overridden by {verdict.override}.", *verdict.failures))
     return Section("What fails", 0, verdict.failures if len(verdict.failures) > 1 else ())
@@ -133,7 +133,7 @@ def gated_metrics(judgements: Sequence[Judgement], after: Snapshot) -> Section:
 
 
 def mistakes(comparison: Comparison) -> Section:
-    """What McNemar's test says of the images fixed and broken, and how much the accuracy varies across seeds."""
+    """What McNemar's test says about the images fixed and broken, and how much the accuracy varies across seeds."""
     sentence = f"{comparison.sentence}. McNemar's exact test, image by image, on the same test images."
     unusable = comparison.noise is not None and comparison.noise_limit is None
     noise = None if unusable else compare.noise_sentence(comparison)

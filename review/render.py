@@ -1,7 +1,7 @@
 """A review as Markdown, for a comment on a pull request, and as HTML, for a page of its own.
 
-All text comes from the files under review, so none of it is taken for markup: in Markdown it cannot break out of a
-cell or a list, and it mentions nobody.
+All text comes from the files under review, so it is escaped: in Markdown it cannot break out of a cell or a list, and
+@mentions are neutralised.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from review.page import Section, Table, Verdict
 from stages.pages import templates
 from stages.pages.png import data_address
 
-LIMIT = 60_000  # bytes of UTF-8 as posted; GitHub refuses a comment of more than 65,536 characters, its first line too
+LIMIT = 60_000  # bytes of UTF-8 as posted: GitHub refuses more than 65,536, and review.comment adds a line
 ROWS = 40  # of a table or a list; the rest is counted
 SIGNS = {"Pass": "✅", "Pass by override": "⚠️", "Fail": "❌"}
 

@@ -316,11 +316,11 @@ def test_a_file_that_cannot_be_read_is_named(repository, path, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<<<<<<< ours\na: [", "no lock that can be read (line 2)"),
-        ("stages: {evaluate: 3}", "no lock that can be read"),
-        ("[" * 10**6, "no lock that can be read"),
+        ("<<<<<<< ours\na: [", "cannot be read as a lock (line 2)"),
+        ("stages: {evaluate: 3}", "cannot be read as a lock"),
+        ("[" * 10**6, "cannot be read as a lock"),
         ("stages: {}", "no record of the evaluate stage"),
-        ("", "no lock that can be read"),
+        ("", "cannot be read as a lock"),
         ("stages: {evaluate: {deps: [], outs: []}}", "does not say which data/prepared/test was scored"),
     ],
 )

@@ -46,9 +46,9 @@ def accuracy(before, after, noise=None, **rule):
 @pytest.mark.parametrize(
     ("better", "limit", "value", "failure"),
     [
-        ("higher", 0.9, 0.89, "loss is 0.89, below the floor of 0.9"),
+        ("higher", 0.9, 0.89, "loss is 0.89, below its limit of 0.9"),
         ("higher", 0.9, 0.9, None),
-        ("lower", 0.9, 0.91, "loss is 0.91, above the ceiling of 0.9"),
+        ("lower", 0.9, 0.91, "loss is 0.91, above its limit of 0.9"),
         ("lower", 0.9, 0.9, None),
         ("lower", None, 1e9, None),
     ],
@@ -107,7 +107,7 @@ def test_evidence_does_not_count_below_the_tolerance():
 
 
 def test_a_floor_of_the_accuracy_needs_no_evidence():
-    assert accuracy(range(10), range(2, 15), limit=0.99).failures == ("accuracy is 0.987, below the floor of 0.99",)
+    assert accuracy(range(10), range(2, 15), limit=0.99).failures == ("accuracy is 0.987, below its limit of 0.99",)
 
 
 def test_a_worse_accuracy_that_cannot_be_tested_counts():
@@ -227,7 +227,7 @@ def edit_other_numbers(project):
     [
         (lose_the_mistakes, "metrics/mistakes.csv is missing in "),
         (edit_the_numbers, "is not what dvc.lock records"),
-        (break_the_lock, "no lock that can be read"),
+        (break_the_lock, "cannot be read as a lock"),
         (lose_the_lock, "dvc.lock is missing in "),
         (break_a_run_off, "evaluate did not read the models/model.tflite that was written"),
         (edit_other_numbers, "metrics/train.json in "),
@@ -284,7 +284,7 @@ def test_a_pull_request_is_judged_by_the_gate_of_its_base(project):
     project.write_yaml(gate.PATH, gate_with(limit=9, tolerance=9))
     project.score(range(10), loss=0.7)
     passed, page = project.review("main")
-    assert not passed and "loss is 0.7, above the ceiling of 0.5" in page.splitlines()[0]
+    assert not passed and "loss is 0.7, above its limit of 0.5" in page.splitlines()[0]
     assert "changes review/gate.yaml: it is judged by the gate of the base" in page
     assert "### This pull request changes its gate" in page
     assert "-      limit: 0.5" in page and "+      limit: 9" in page
@@ -308,9 +308,7 @@ def test_the_first_gate_judges_itself(project):
     base = project.commit("no gate")
     project.write_yaml(gate.PATH, gate_with(limit=0.2))
     passed, page = project.review(base)
-    assert (
-        passed and "The base has no review/gate.yaml that can be read: this pull request is judged by its own" in page
-    )
+    assert passed and "The base has no readable review/gate.yaml: this pull request is judged by its own" in page
     project.score(range(10), loss=0.3)
     assert not project.review(base)[0]
 

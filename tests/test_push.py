@@ -101,9 +101,7 @@ def test_what_only_the_committed_lock_names_is_told(shared, environment, tmp_pat
     for place in (project / ".dvc/cache", tmp_path / "other"):
         (place / "files/md5" / page[:2] / page[2:]).unlink()
     told = [line for line in push(runner) if "last commit" in line]
-    assert told and told[0].startswith(
-        "push: neither this cache nor the remote has what the lock of the last commit names"
-    )
+    assert told and told[0].startswith("push: neither this cache nor the remote has these outputs of the last commit")
     assert ": reports/index.html. Another machine ran it" in told[0]
 
 

@@ -174,7 +174,7 @@ def test_no_common_history_fails_and_limits_are_judged(project):
     assert first(page).startswith("❌ **Fail**: there is no base: main and HEAD have no commit in common")
     assert "not branches of one history" in first(page)
     project.score(range(10), loss=0.7)
-    assert "loss is 0.7, above the ceiling of 0.5" in project.review("main")[1]
+    assert "loss is 0.7, above its limit of 0.5" in project.review("main")[1]
 
 
 def test_a_shallow_clone_fails_and_is_told_what_to_do(project, tmp_path, monkeypatch):
@@ -321,7 +321,7 @@ def test_a_key_that_is_there_twice_fails(project):
     stale(project)
     project.write("params.yaml", (project.folder / "params.yaml").read_text() + "download: {dataset: mnist}\n")
     passed, page = project.review("main")
-    assert not passed and "params.yaml in the working tree: no parameters that can be read (line 1)" in first(page)
+    assert not passed and "params.yaml in the working tree: cannot be read as parameters (line 1)" in first(page)
 
 
 def test_a_parameter_of_the_data_set_that_was_not_run_fails_and_names_its_file(project):
@@ -405,7 +405,7 @@ def test_a_file_that_cannot_be_read_fails_at_the_head_and_is_told_of_the_base(pr
 def test_parameters_that_hold_themselves_are_one_line(project):
     project.write("params.yaml", "&a {train: *a}")
     passed, page = project.review("main")
-    assert not passed and "params.yaml in the working tree: no parameters that can be read" in first(page)
+    assert not passed and "params.yaml in the working tree: cannot be read as parameters" in first(page)
 
 
 def test_numbers_that_the_lock_does_not_record_fail(project):
@@ -447,7 +447,7 @@ def test_other_test_data_fail_and_limits_count(project):
     assert (
         not passed and "the test data changed (f00d to beef)" in first(page) and first(page).endswith(", and 1 more.")
     )
-    assert "loss is 0.7, above the ceiling of 0.5" in section(page, "What fails")
+    assert "loss is 0.7, above its limit of 0.5" in section(page, "What fails")
     assert "| `accuracy` | holds | 0.99 | 0.98 | -0.01 | not comparable |" in page
     assert "McNemar" not in page
     assert project.review("main", "--override", "the label")[0]
@@ -483,7 +483,7 @@ def test_what_a_metric_is_measured_with(key, measure):
     }
 
     def measured():
-        return snapshot.measure(replace(snapshot.EMPTY, values=values), results.NUMBERS, key)
+        return snapshot.definition(replace(snapshot.EMPTY, values=values), results.NUMBERS, key)
 
     before = measured()
     *blocks, last = measure or ("params.yaml", "evaluate", "reliability_bins")
@@ -722,7 +722,7 @@ def test_a_page_of_everything_is_short_enough_for_a_comment(project, digits):
     project.write_yaml("params.yaml", {f"{number}|{'`' * 90}": "`" * 501 for number in range(100)})
     page = project.review(base)[1]
     assert len(page.encode()) <= render.LIMIT < comment.LIMIT
-    assert page.startswith("❌ **Fail**: accuracy is 0.64, below the floor") and page.endswith(f"{render.MARKER}\n")
+    assert page.startswith("❌ **Fail**: accuracy is 0.64, below its limit") and page.endswith(f"{render.MARKER}\n")
     assert "Left out, since the comment would be too long: " in page
     assert "### Metrics" in page and "### Parameters" not in page
 

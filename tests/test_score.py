@@ -1,4 +1,4 @@
-"""`make score`: another data set's test images, read by the trained model, and the pipeline left as it is."""
+"""`make score`: another data set's test images, scored with the trained model, and the pipeline left as it is."""
 
 import json
 import shutil
@@ -79,8 +79,8 @@ def test_the_test_images_of_the_other_data_set_are_scored_and_nothing_is_written
 def test_a_person_reads_accuracy_mistakes_and_each_class():
     result = score.scored(np.eye(2, dtype=np.float32)[[0, 0, 1, 0]], np.array([0, 0, 1, 1]), ["even", "odd"])
     assert score.written(result, "Numbers").splitlines() == [
-        "Numbers: 4 test images, read by models/model.tflite",
-        "accuracy 75.00% (95 % interval 30.06% to 95.44%), 1 wrong",
+        "Numbers: 4 test images, scored with models/model.tflite",
+        "accuracy 75.00% (95 % interval 30.06% to 95.44%), 1 mistake",
         "",
         "class   recall        95 % interval  images",
         "even   100.00%    34.24% to 100.00%       2",

@@ -1,7 +1,7 @@
 """`make fresh`: does dvc.lock fit this code and these parameters? It needs neither data nor cache.
 
-The pipeline in comparison/ trains many models, which takes long: if its lock does not fit, a line says so and
-nothing fails, unless `--all` is given (`make fresh ALL=1`).
+The pipeline in comparison/ trains many models, which takes long. If its lock does not fit, a line says so; that is a
+failure only with `--all` (`make fresh ALL=1`).
 """
 
 import argparse

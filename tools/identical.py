@@ -1,4 +1,4 @@
-"""`make identical`: run the pipeline twice, everything around it different, and compare every byte that it writes.
+"""`make identical`: run the pipeline twice in different surroundings and compare every byte that it writes.
 
 The runs differ in path, home, temporary folder, user, host, date and time, time zone, locale, hash seed, file
 permissions, width of the terminal and the order in which folders are listed. Both are made in copies of the working
@@ -58,7 +58,7 @@ def main() -> None:
     if comma := comma_locale():
         second = second | {"LC_ALL": comma}
     else:
-        print("identical: no locale with a decimal comma is installed, so none is tried", flush=True)
+        print("identical: no locale with a decimal comma is installed, so that is not tested", flush=True)
     with TemporaryDirectory() as name:
         folder = Path(name)
         copies = [folder / path / "repository" for path in RUNS]
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def comma_locale() -> str | None:
-    """An installed locale in which one and a half is 1,5."""
+    """An installed locale whose decimal separator is a comma; None if there is none."""
     for name in COMMAS:
         with suppress(locale.Error):
             locale.setlocale(locale.LC_NUMERIC, name)
@@ -106,7 +106,7 @@ def reproduce(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def differences(first: Path, second: Path, path: str) -> list[str]:
-    """The files of the output `path`, a file or a folder, that only one run wrote or that are not the same."""
+    """A line for each file of the output `path`, a file or a folder, that differs or that only one run wrote."""
     one, other = files(first / path), files(second / path)
     unlike = [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
     return [f"{(Path(path) / name).as_posix()}: {hint(one.get(name), other.get(name))}" for name in unlike]
@@ -120,7 +120,7 @@ def hint(one: bytes | None, other: bytes | None) -> str:
 
 
 def files(path: Path) -> dict[str, bytes]:
-    """Relative name and content of each file; of a file itself, under an empty name."""
+    """Relative name: content of each file in the folder `path`; if `path` is a file, its name is empty."""
     if not path.is_dir():
         return {"": path.read_bytes()} if path.exists() else {}
     return {item.relative_to(path).as_posix(): item.read_bytes() for item in sorted(path.rglob("*")) if item.is_file()}

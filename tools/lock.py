@@ -1,4 +1,4 @@
-"""`make lock`: pin everything that requirements*.in ask for and bring, for every supported Python at once."""
+"""`make lock`: pin the packages of requirements*.in and their dependencies, for every supported Python at once."""
 
 import subprocess
 from pathlib import Path
@@ -17,7 +17,7 @@ def main() -> None:
         compile_command = ["uv", "pip", "compile", *OPTIONS.split(), "--no-header", "--upgrade", *constraint]
         ended = subprocess.run([*compile_command, f"{name}.in"], stdout=subprocess.PIPE, text=True)
         if ended.returncode:
-            raise UserError(f"{name}.txt stays as it was: the reason is above")
+            raise UserError(f"{name}.txt was not changed: the reason is above")
         Path(f"{name}.txt").write_text(HEADER + ended.stdout)
 
 

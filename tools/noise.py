@@ -1,6 +1,6 @@
 """`make noise`: measure how much the accuracy varies across seeds.
 
-Trains and scores the model of params.yaml with the seeds from `train.seed` on, by the stages' own code on
+Trains and scores the model of params.yaml with several seeds, from `train.seed` on, by the stages' own code on
 `data/prepared`, and writes metrics/noise.json. The pipeline's files stay as they are. With `--model`, it takes a model
 of comparison/params.yaml instead and writes comparison/noise/MODEL.json.
 """
@@ -35,7 +35,7 @@ def main() -> None:
         raise UserError(f"--seeds is {chosen.seeds}, must be at least 2")
     if not Path("data/prepared/dataset.json").exists():
         raise UserError("data/prepared is missing: make it with `dvc repro preprocess`")
-    parameters.read("train", Train)  # it must be sound, and then it is taken as the file has it, like dvc.lock does
+    parameters.read("train", Train)  # checks the block; below it is used as the file has it, as dvc.lock records it
     block, output = parameters.load()["train"], Path(results.NOISE)
     if chosen.model:
         block, output = compared(chosen.model), Path("comparison/noise") / f"{chosen.model}.json"
@@ -60,7 +60,7 @@ def compared(model: str) -> dict[str, Any]:
 
 
 def seeds_apart(block: Mapping[str, Any], count: int) -> list[int]:
-    """`count` seeds, the first of which is that of `block`, such that no two ensembles share a member."""
+    """`count` seeds, beginning with the seed of `block`, so far apart that no two ensembles share a member."""
     return [block["seed"] + number * block["ensemble"] for number in range(count)]
 
 

@@ -1,7 +1,7 @@
 """`make push`: upload what the locks name, and every run in the run cache, to the default DVC remote.
 
-`dvc push --run-cache` uploads the record of each run, but only those outputs that dvc.lock names now. Of a run with
-other parameters, a colleague then gets the record and no outputs to restore.
+`dvc push --run-cache` uploads the record of each run, but only the outputs that dvc.lock names now. For a run with
+other parameters, a colleague would then get the record without outputs to restore.
 """
 
 import logging
@@ -22,7 +22,7 @@ REMEDY = """push: no default remote is set up, so nothing was uploaded; to set o
 
 
 def main() -> None:
-    failures: list[logging.LogRecord] = []  # DVC logs a line for each file that fails and raises, at most, how many
+    failures: list[logging.LogRecord] = []  # DVC logs a line for each file that fails, and raises only their number
     listener = logging.Handler(logging.ERROR)
     listener.emit = failures.append  # type: ignore[method-assign,assignment]
     for name in ("dvc", "dvc_objects", "dvc_data"):
@@ -63,14 +63,14 @@ def upload(repo: Repo) -> list[str]:
         lines.append(f"not in this cache, so not uploaded: {shortened(absent)}; `{command}` makes them")
     if committed := [path for path in absent_of_last_commit(repo, storage) if path not in absent]:
         lines.append(
-            f"neither this cache nor the remote has what the lock of the last commit names: {shortened(committed)}."
+            f"neither this cache nor the remote has these outputs of the last commit: {shortened(committed)}."
             " Another machine ran it: push there, or commit this run's lock and metrics; until then `dvc pull` fails"
         )
     return lines
 
 
 def push_runs(repo: Repo) -> tuple[int, int]:
-    """Upload the record of every run in the cache, and those outputs of these runs that the cache has.
+    """Upload the record of every run in the cache, and the outputs of these runs as far as the cache has them.
 
     Returns how many files of outputs were new to the remote, and the number of runs. Raises `RunCacheNotSupported` if
     the remote is of a kind that cannot hold records.

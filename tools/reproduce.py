@@ -1,4 +1,4 @@
-"""`make reproduce`: run the pipeline as continuous integration does: it ignores dvc.lock and never switches data set.
+"""`make reproduce`: run the pipeline as continuous integration does: ignores dvc.lock, never switches data set.
 
 A lock in Git may name outputs that belong to other parameters: after a merge settled by hand, or in a pull request. If
 the cache or the remote had them, `dvc repro` would check them out and run nothing. So the lock is put aside. Each stage
@@ -19,7 +19,7 @@ SECONDS = Path("reports/review/seconds.jsonl")
 
 def main() -> None:
     SECONDS.parent.mkdir(parents=True, exist_ok=True)
-    SECONDS.write_text("", encoding="utf-8")  # it stays empty if every stage is restored
+    SECONDS.write_text("", encoding="utf-8")  # it stays empty if every stage is restored from the cache
     pull = ["--pull"] * remote_answers()
     locked = Path(lock.FILE)
     before = locked.read_bytes() if locked.exists() else None

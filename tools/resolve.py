@@ -1,7 +1,7 @@
 """`make resolve`: settle a merge that stopped with conflicts in dvc.lock and metrics/, by running the pipeline.
 
-The numbers of neither side belong to the merged code and parameters, so there is nothing to choose. The lock and the
-metrics of HEAD serve as a start: `dvc repro` skips what fits, restores from its cache what has run before and runs the
+Neither side's numbers belong to the merged code and parameters, so there is nothing to choose. It starts from the lock
+and the metrics of HEAD: `dvc repro` skips what fits, restores from its cache what has run before and runs the
 rest. Call it in the middle of a merge, a rebase, a cherry-pick or a revert, from the repository's root.
 """
 
@@ -27,7 +27,7 @@ WRITTEN = {
     "comparison/dvc.yaml": ("comparison/dvc.lock", "comparison/metrics/*", "comparison/summary.*"),
 }
 MARKER = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
-CONTINUE = {  # by the file that Git keeps meanwhile; a rebase first, since it may cherry-pick on its way
+CONTINUE = {  # by the file that Git keeps meanwhile; rebase first, since it may cherry-pick
     "rebase-merge": "git rebase --continue",
     "rebase-apply": "git rebase --continue",
     "MERGE_HEAD": "git merge --continue",
@@ -89,10 +89,10 @@ def pipeline_of(path: str) -> str | None:
 
 
 def start_from_head(pipelines: Collection[str | None], conflicts: Iterable[str]) -> dict[str, str]:
-    """Give the locks and metrics of `pipelines` their content in HEAD, which is of one run and without markers.
+    """Restore the locks and metrics of `pipelines` from HEAD: they are of one run and have no conflict markers.
 
     Returns each lock, metric and other output in Git, with its dvc.yaml. Raises `UserError` if DVC cannot read the
-    merged dvc.yaml, or if a file of `conflicts` is no output in it. Git still has the conflicts afterwards.
+    merged dvc.yaml, or if a file in `conflicts` is not one of its outputs. Git still has the conflicts afterwards.
     """
     locks = {file.replace(".yaml", ".lock"): file for file in WRITTEN}
     for lock, file in locks.items():

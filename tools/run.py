@@ -1,7 +1,7 @@
-"""`make run`: run the pipeline from wherever it stands, and say what came out and what to do next.
+"""`make run`: bring the pipeline up to date, and say what came out and what to do next.
 
-The pipeline itself never chooses its data; this command does, once: if no source offers the data set that params.yaml
-names, it says so and runs the embedded digits as a DVC experiment.
+The pipeline itself never switches its data set. This command does, if no source has the one that params.yaml names: it
+says so and runs the embedded digits as a DVC experiment.
 """
 
 import json
@@ -70,7 +70,7 @@ def known_to_git() -> bool:
 
 
 def summary(stages: Sequence[Mapping[str, Any]], asked: str) -> str:
-    """The lines that a person wants after a run: `stages` are those that ran, with their seconds."""
+    """The lines that are printed after a run; `stages` are the stages that ran, with their seconds."""
     name = json.loads(RAW.read_text(encoding="utf-8"))["name"]
     images = json.loads(Path("data/prepared/dataset.json").read_text(encoding="utf-8"))["images"]
     numbers = json.loads(Path("metrics/evaluate.json").read_text(encoding="utf-8"))

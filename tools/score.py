@@ -51,9 +51,9 @@ def main() -> None:
 
 
 def same_classes(name: str) -> Scored:
-    """The entry `name`, whose classes are those of the model.
+    """The entry `name`, which has the same classes as the model.
 
-    Raises `UserError` if there is no model, no such entry, or its classes are not those of the model.
+    Raises `UserError` if there is no model or no such entry, or if its classes are not the same.
     """
     for path in (MODEL, TRAINED_ON):
         if not path.exists():
@@ -77,12 +77,12 @@ def same_classes(name: str) -> Scored:
 def prepared(name: str, source: Source, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Test images uint8 (N, 28, 28) and labels (N,) of the data set `name`, made in `folder` as the pipeline does.
 
-    Raises `UserError` if a stage fails; it has said why.
+    Raises `UserError` if a stage fails; the stage has printed the reason.
     """
     # Scoring does not need to know who wrote the digits: one download less.
     taken = source.model_dump(exclude={"writers"}, exclude_none=True)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    # The stages run elsewhere, so a folder must not be named relative to here.
+    # The stages run in another folder, so the path of a mirror must be absolute.
     taken["mirrors"] = [absolute(mirror) for mirror in taken["mirrors"]]
     variable = taken.get("mirror_variable")
     if variable in environment:
@@ -116,11 +116,11 @@ def scored(probabilities: np.ndarray, labels: np.ndarray, classes: list[str]) ->
 
 
 def written(result: dict[str, Any], title: str) -> str:
-    """The lines that a person reads."""
+    """The result as lines of text."""
     lines = [
-        f"{title}: {result['images']:,} test images, read by {MODEL}",
+        f"{title}: {result['images']:,} test images, scored with {MODEL}",
         f"accuracy {result['accuracy']:.2%} (95 % interval {result['accuracy_low']:.2%} to "
-        f"{result['accuracy_high']:.2%}), {result['mistakes']:,} wrong",
+        f"{result['accuracy_high']:.2%}), {result['mistakes']:,} mistake{'' if result['mistakes'] == 1 else 's'}",
         "",
     ]
     width = max(5, *(len(row["class"]) for row in result["classes"]))
