@@ -568,7 +568,7 @@ def test_the_accuracy_without_disputed_images_counts_the_others():
 
 
 def test_a_disputed_image_that_is_none_is_told():
-    with pytest.raises(UserError, match="about.disputed of the data set names image 7: it has 3 test images"):
+    with pytest.raises(UserError, match="datasets.yaml: disputed names image 7: there are 3 test images"):
         scores.accuracy_without([1, 7], np.zeros(3), np.zeros(3))
 
 

@@ -45,8 +45,8 @@ class Source(Block):
 
     @field_validator("mirror_variable")
     @classmethod
-    def has_a_way_out(cls, variable: str | None, others: ValidationInfo) -> str | None:
-        """Refuse an entry that needs a network and offers no way around it."""
+    def names_a_variable(cls, variable: str | None, others: ValidationInfo) -> str | None:
+        """Refuse an entry that needs a network and names no variable for a local copy."""
         if not variable and not others.data.get("embedded"):
             raise ValueError("must name an environment variable, such as MNIST_MIRROR")
         return variable

@@ -1,4 +1,4 @@
-"""From a table entry's source to files in a folder."""
+"""From the source of an entry of datasets.yaml to files in a folder."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ KEPT = Path("data/.download")
 def bring_images(settings: Download, source: Source, folder: Path) -> None:
     """Write the four IDX files to `folder`.
 
-    Raises `UserError`, one line with every mirror's reason and both ways out; never another data set.
+    Raises `UserError`, one line with every mirror's reason and what to do; never another data set.
     """
     if source.embedded:
         _bring_embedded(settings.dataset, source, folder)

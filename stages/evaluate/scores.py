@@ -113,7 +113,7 @@ def accuracy_without(indices: list[int], predicted: np.ndarray, labels: np.ndarr
     Raises `UserError` if there is no such image.
     """
     if strangers := [index for index in indices if index >= len(labels)]:
-        raise UserError(f"about.disputed of the data set names image {strangers[0]}: it has {len(labels)} test images")
+        raise UserError(f"datasets.yaml: disputed names image {strangers[0]}: there are {len(labels)} test images")
     return round(float(np.delete(predicted == labels, indices).mean()), DIGITS)
 
 

@@ -16,9 +16,9 @@ def find(probabilities: np.ndarray, labels: np.ndarray, parts: dict[str, int]) -
     """The suspects among images that lie one after the other in `parts` (name: how many images).
 
     `probabilities` is (images, classes) float, `labels` (images,) integers. An image is suspect if its most
-    probable class is not its label and is at least as probable as it is, on average, for the images labelled
-    with it. So the bar is higher for classes that the model knows well, and an image that is merely hard is
-    not listed.
+    probable class is not its label, and if the probability reaches the mean that this class gets on the images
+    labelled with it. So the bar is higher for classes that the model knows well, and an image that is merely
+    hard is not listed.
 
     Columns part, index (within the part), label, suggested, probability_of_label, probability_of_suggested;
     the widest margin between the two probabilities first.
