@@ -1,6 +1,7 @@
 """The files that keep habits: they are valid, and what they name exists in this repository."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -96,3 +97,9 @@ def test_the_changelog_has_an_open_section_and_dated_versions_in_order():
     assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d{2}-\d{2}", version) for version in versions)
     dates = [version.split(" - ")[1] for version in versions]
     assert dates == sorted(dates, reverse=True)
+
+
+@pytest.mark.xdist_group("habits")
+def test_a_group_of_tests_stays_on_one_worker(request):
+    """xdist names the group in the test's id; without it, each worker would run the pipeline for its own fixtures."""
+    assert "PYTEST_XDIST_WORKER" not in os.environ or request.node.nodeid.endswith("@habits")
