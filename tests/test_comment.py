@@ -180,7 +180,7 @@ def test_no_page_of_any_other_run_is_told_and_is_no_failure(job, github, conclus
     assert github.requests == []
 
 
-@pytest.mark.parametrize("page", ["x" * 65_536, b"\xff" * 300_000, "@" * 40_000])
+@pytest.mark.parametrize("page", ["x" * 65_536, b"\xff" * 300_000, "@" * 40_000], ids=["text", "bytes", "mentions"])
 def test_a_page_longer_than_a_comment_is_refused(job, github, page):
     assert "the page is not posted: a comment has at most 65,536 characters" in not_posted(job(page), github)
 
