@@ -281,6 +281,12 @@ def test_the_stage_writes_its_numbers_and_tables(project):
     assert np.load("data/predictions/corrupted.npy").shape == (7, 6, 28, 28)
 
 
+def test_without_prepared_images_it_says_what_to_do(project):
+    Path("data/prepared/test/labels.npy").unlink()
+    with pytest.raises(UserError, match=r"^data/prepared/test lacks .* `dvc repro preprocess`$"):
+        stage.main()
+
+
 def test_without_series_their_table_is_empty_and_not_that_of_the_run_before(project):
     stage.main()
     Path("data/prepared/test/series.npy").unlink()

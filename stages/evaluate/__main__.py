@@ -11,7 +11,7 @@ import pandas as pd
 
 from stages import datasets
 from stages.common import parameters
-from stages.common.entry import run
+from stages.common.entry import UserError, run
 from stages.common.files import replacing, write_json, write_text
 from stages.evaluate import robustness, scores, suspects
 from stages.evaluate.model import Model
@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     options = parse(arguments)
     p, dataset = parameters.read("evaluate", Evaluate), datasets.chosen(Scored)
     test = {path.stem: np.load(path, mmap_mode="r") for path in sorted(TEST.glob("*.npy"))}
+    if not {"images", "labels"} <= test.keys():
+        raise UserError(f"{TEST} lacks images.npy or labels.npy: make them with `dvc repro preprocess`")
     labels, classes = np.asarray(test["labels"]), dataset.classes
 
     model = Model(options.model)
