@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from record.copies import copy_repository
+from record.parameters import STAGES
 from stages.common.entry import no_arguments
 
-STAGES = ["download", "validate", "preprocess", "train", "evaluate", "report"]
 IMPORTS = {  # what a stage imports only after checking its input
     "validate": ["stages.validate.suite", "stages.validate.pictures"],
     "train": ["stages.train.environment", "stages.train.fitting", "stages.train.export"],
