@@ -323,6 +323,7 @@ def test_a_file_that_cannot_be_read_is_named(repository, path, text, message):
         ("", "cannot be read as a lock"),
         ("stages: {evaluate: {deps: [], outs: []}}", "does not say which data/prepared/test was scored"),
     ],
+    ids=["in conflict", "no table", "nested too deeply", "no stage", "empty", "no test data"],
 )
 def test_a_lock_without_the_evaluate_stage_is_refused(repository, text, message):
     repository.score([1])
