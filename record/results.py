@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from record import lock
@@ -46,6 +47,7 @@ def in_working_tree() -> Results:
 
 
 def _read(name: str, read: Read) -> Results:
+    read = cache(read)  # what is asked for here, `parse` reads again, and each time is a Git process
     for path in (NUMBERS, MISTAKES, lock.FILE):
         needed(name, read, path)
     return parse(name, read, lock.parse(f"{lock.FILE} in {name}", needed(name, read, lock.FILE)))

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import yaml
@@ -67,6 +67,7 @@ EMPTY = Snapshot("nothing", lambda path: None, None, {}, {}, lock.EMPTY, None, {
 
 def take(name: str, read: Read, gated: Collection[str]) -> Snapshot:
     """The snapshot of the side `name`, whose files `read` gives; metrics are what dvc.yaml declares, and `gated`."""
+    read = cache(read)  # several parts look at one file, and each look is a Git process
     problems: dict[str, str] = {}
 
     def parsed(path: str, parse: Callable[[str, bytes], T], otherwise: T) -> T:
@@ -190,7 +191,7 @@ def definition(snapshot: Snapshot, path: str, key: str) -> tuple[str, Any]:
         "accuracy_undisputed": f"{DATASETS} {snapshot.dataset}.disputed",
     }
     name = names.get(key, "") if path == NUMBERS else ""
-    return name, snapshot.parameters().get(name)
+    return name, snapshot.parameters().get(name) if name else None
 
 
 def numbers(where: str, text: bytes) -> dict[str, Number]:

@@ -59,10 +59,15 @@ def main() -> None:
 def offered(dataset: str) -> bool:
     """Whether `dataset` is here already, or some source of it answers within seconds."""
     with suppress(OSError, ValueError, TypeError, KeyError):  # absent or broken, and then downloaded again
-        if json.loads(RAW.read_text(encoding="utf-8"))["name"] == dataset:
+        if dataset_here() == dataset:
             return True
     probe = [sys.executable, "-m", "stages.download", "--probe"]
     return subprocess.run(probe, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def dataset_here() -> str:
+    """The name of the data set in data/raw."""
+    return str(json.loads(RAW.read_text(encoding="utf-8"))["name"])
 
 
 def known_to_git() -> bool:
@@ -71,7 +76,7 @@ def known_to_git() -> bool:
 
 def summary(stages: Sequence[Mapping[str, Any]], asked: str) -> str:
     """The lines that are printed after a run; `stages` are the stages that ran, with their seconds."""
-    name = json.loads(RAW.read_text(encoding="utf-8"))["name"]
+    name = dataset_here()
     images = json.loads(Path("data/prepared/dataset.json").read_text(encoding="utf-8"))["images"]
     numbers = json.loads(Path("metrics/evaluate.json").read_text(encoding="utf-8"))
     trained = environment.read()
