@@ -60,8 +60,8 @@ noise: $(BIN)/.installed ## measure how much the accuracy varies across SEEDS=5 
 score: $(BIN)/.installed ## score the trained model on the test images of another data set: DATASET=digits
 	@python -m tools.score -- "$${DATASET:-digits}"
 
-identical: $(BIN)/.installed ## run the pipeline twice in different surroundings and compare every byte
-	@python -m tools.identical
+identical: $(BIN)/.installed ## run the pipeline twice in unlike surroundings and compare every byte (PORTABLE=1: the digits)
+	@python -m tools.identical $(if $(PORTABLE),--portable)
 
 lock: $(BIN)/.installed-dev ## pin the newest versions that requirements*.in allow
 	@python -m tools.lock

@@ -25,7 +25,7 @@ from stages.train.params import Train
 
 # Each includes the ones before it; the first is a whole epoch as one graph, on images kept in memory.
 RUNGS = ["epoch graph", "fused Adam", "byte dropout", "auto precision"]
-TAKEN = ("model", "batch_size", "precision", "threads")  # from a network's block in comparison/params.yaml
+TAKEN = ("model", "batch_size", "precision", "micro_batches")  # from a network's block in comparison/params.yaml
 PLAIN = {  # as `fit` trains: Adam at a constant rate, no averaged weights, no augmentation
     "model_options": {},
     "learning_rate": 0.001,
@@ -119,7 +119,7 @@ def ours(p: Train, rung: int) -> dict[str, float]:
     from stages.train import environment, export, fitting, models, optimizers, training
     from stages.train.__main__ import read
 
-    environment.fix(p.seed, p.threads)
+    environment.fix(p.seed, p.precision)
     if rung < RUNGS.index("fused Adam"):
         optimizers.Adam = environment.keras.optimizers.Adam
     if rung < RUNGS.index("byte dropout"):

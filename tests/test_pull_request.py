@@ -85,7 +85,7 @@ def author(clone, environment, tmp_path_factory):
 
     def middling(values):
         values["download"]["dataset"] = "digits"
-        values["train"] |= {"epochs": 6, "threads": 1}
+        values["train"] |= {"epochs": 6, "micro_batches": 1}
 
     made.change(middling)
     gate = {

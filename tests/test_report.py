@@ -38,7 +38,6 @@ def inputs(
     homepage="https://example.org/",
     disputed=(),
     size=28,
-    processor="x86-64",
     suspects=2,
     suspects_training=None,
 ):
@@ -87,13 +86,16 @@ def inputs(
         suspected += [(("validation", "train")[index % 2], index, 1, 0, 0, 1) for index in range(suspects_training)]
     by_series = [(k, 400, 390, 0.975, 0.955, 0.987) for k in (0, 4)] if series else []
     prepared = {"images": {"train": 800, "validation": 100, "test": len(test)}, "split": "stratified"}
-    versions = {"python": "3.12.1", "tensorflow": "2.21.0", "keras": "3.15.0", "numpy": "2.4.0"}
-    training = {"model": "cnn", "parameters": 12345, "precision": "float32", "threads": 2, "seed": 1}
+    environment = {
+        "precision": "float32",
+        "processor": "x86_64 with AVX2",
+        "versions": "tensorflow 2.21.0, keras 3.15.0",
+    }
     trained = {"accuracy": 0.9, "loss": 0.1, "validation_accuracy": 0.9, "validation_loss": 0.1, "epochs": epochs}
     for name, value in {
         "data/raw/dataset.json": {"name": "own", "files": {"train-images-idx3-ubyte": "ab" * 32}},
         "data/prepared/dataset.json": prepared,
-        "models/training.json": {**training, **({"processor": processor} if processor else {}), "versions": versions},
+        "metrics/environment.json": environment,
         "metrics/train.json": {**trained, "parameters": 12345},
         "metrics/evaluate.json": metrics,
     }.items():
@@ -302,7 +304,6 @@ def test_same_inputs_same_bytes(tmp_path):
         {"classes": KANA, "title": "くずし字"},
         {"classes": ["even", "odd|<b>"]},
         {"size": 8},
-        {"processor": None},
         {"suspects": 0},
         {"suspects_training": 0},
     ],

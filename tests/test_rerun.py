@@ -34,8 +34,8 @@ OUTPUTS = {
         "models/model.keras",
         "models/model.tflite",
         "models/out_of_fold.npz",
-        "models/training.json",
         "metrics/train.json",
+        "metrics/environment.json",
         "metrics/history.csv",
     ],
     "evaluate": [

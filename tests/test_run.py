@@ -22,8 +22,6 @@ def finished(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("params.yaml", "datasets.yaml"):
         shutil.copy(ROOT / name, tmp_path)
-    versions = {"python": "3.12.1", "keras": "3.11.3"}
-    trained = {"model": "fnn", "parameters": 109386, "precision": "float32", "threads": 2, "seed": 1}
     for path, content in {
         "data/raw/dataset.json": {"name": "digits", "files": {}},
         "data/prepared/dataset.json": {"images": {"train": 1293, "validation": 144, "test": 360}, "split": "digits"},
@@ -33,7 +31,12 @@ def finished(tmp_path, monkeypatch):
             "accuracy_high": 0.96828,
             "mistakes": 18,
         },
-        "models/training.json": trained | {"processor": "x86_64, avx2", "versions": versions},
+        "metrics/train.json": {"parameters": 390922},
+        "metrics/environment.json": {
+            "precision": "float32",
+            "processor": "x86_64 with AVX2",
+            "versions": "tensorflow 2.21.0, keras 3.15.0",
+        },
     }.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(json.dumps(content))
@@ -44,8 +47,8 @@ def test_the_summary_says_what_came_out_and_where_it_is(finished):
     title = "Handwritten digits of scikit-learn (UCI, 1,797 images)"
     assert lines[:-1] == [
         f"Data set   {title}: 1,293 train, 144 validation, 360 test images",
-        "Model      fnn, 109,386 parameters",
-        "Trained    float32, 2 threads; x86_64, avx2; python 3.12.1, keras 3.11.3",
+        "Model      cnn, 390,922 parameters",
+        "Trained    float32; x86_64 with AVX2; tensorflow 2.21.0, keras 3.15.0",
         "Accuracy   95.00% on the test images (95 % interval 92.22% to 96.83%), 18 mistakes",
         "Time       train 61.3 s, report 0.5 s",
         "Report     reports/index.html (data: reports/data/index.html)",
@@ -71,12 +74,14 @@ def test_a_description_of_the_data_that_is_broken_is_no_data(commands, broken):
     assert commands[0][0] == "-m stages.download --probe"
 
 
-@pytest.mark.parametrize(("content", "problem"), [(None, "is missing"), ("{}", "lacks model, parameters, precision")])
+@pytest.mark.parametrize(
+    ("content", "problem"), [(None, "is missing"), ("{}", "in the working tree lacks precision, processor, versions")]
+)
 def test_a_training_that_left_no_description_is_told(finished, content, problem):
-    Path("models/training.json").unlink()
+    Path("metrics/environment.json").unlink()
     if content:
-        Path("models/training.json").write_text(content)
-    with pytest.raises(UserError, match=f"^models/training.json {problem}"):
+        Path("metrics/environment.json").write_text(content)
+    with pytest.raises(UserError, match=f"^metrics/environment.json {problem}"):
         run.summary(RAN, asked="digits")
 
 

@@ -15,6 +15,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from benchmarks import portable
+from stages.common.entry import UserError
 from stages.common.parameters import check
 from stages.train.params import Train, model_functions
 
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.xdist_group("train")
 ROOT = Path(__file__).parent.parent
 WHITE = 255.0
 # Twenty epochs of a dense net: enough to learn, and few seconds' work.
-CHEAP = {"model": "fnn", "epochs": 20, "batch_size": 32, "threads": 1}
+CHEAP = {"model": "fnn", "epochs": 20, "batch_size": 32, "micro_batches": 1}
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +93,12 @@ def trained(project, environment):
 
 
 OUTPUTS = [
+    "metrics/environment.json",
     "metrics/history.csv",
     "metrics/train.json",
     "models/model.keras",
     "models/model.tflite",
     "models/out_of_fold.npz",
-    "models/training.json",
 ]
 
 
@@ -169,6 +171,8 @@ def test_the_keras_and_the_litert_model_agree_and_score_what_the_metrics_say(ten
         ("auto", set(), "float32"),
         ("float32", {"amx_bf16"}, "float32"),
         ("bfloat16", {"avx2"}, "bfloat16"),
+        ("portable", {"avx2", "amx_bf16"}, "portable"),
+        ("portable", set(), "portable"),  # not known
     ],
 )
 def test_precision_is_what_the_processor_is_fast_in_unless_it_is_forced(tensorflow, monkeypatch, asked, flags, chosen):
@@ -178,14 +182,42 @@ def test_precision_is_what_the_processor_is_fast_in_unless_it_is_forced(tensorfl
     assert environment.choose_precision(asked) == chosen
 
 
+@pytest.mark.parametrize(
+    ("precision", "flags", "kind"),
+    [
+        ("bfloat16", {"avx2", "avx512f", "avx512_bf16", "amx_bf16"}, "x86_64 with AMX"),
+        ("bfloat16", {"avx2", "avx512f", "avx512_bf16"}, "x86_64 with AVX-512 BF16"),
+        ("float32", {"avx2", "avx512f", "avx512_bf16", "amx_bf16"}, "x86_64 with AVX-512"),
+        ("float32", {"avx2"}, "x86_64 with AVX2"),
+        ("portable", {"avx2", "avx512f", "amx_bf16"}, "x86_64 with AVX2"),
+        ("float32", set(), "x86_64"),
+    ],
+)
+def test_of_a_processor_only_what_decides_the_bits_is_recorded(tensorflow, monkeypatch, precision, flags, kind):
+    from stages.train import environment
+
+    monkeypatch.setattr(environment, "processor_flags", lambda: flags)
+    monkeypatch.setattr(environment.platform, "machine", lambda: "x86_64")
+    assert environment.processor(precision) == kind
+
+
+def test_a_processor_without_the_instructions_of_portable_is_told(tensorflow, monkeypatch):
+    from stages.train import environment
+
+    monkeypatch.setattr(environment, "processor_flags", lambda: {"sse4_1", "avx"})
+    monkeypatch.setattr(environment.platform, "machine", lambda: "x86_64")
+    with pytest.raises(UserError, match="train.precision is portable, which needs AVX2, and this processor lacks it"):
+        environment.choose_precision("portable")
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_precision_that_is_asked_for_is_trained_in_and_recorded(project, environment, precision):
     folder = project(64, **CHEAP | {"epochs": 1, "folds": 2, "precision": precision})
     process = start(folder, environment, "-m", "stages.train")
     output, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
-    assert f", {precision}, 1 threads" in output
-    assert json.loads((folder / "models/training.json").read_text())["precision"] == precision
+    assert output.splitlines()[0].endswith(f", {precision}")
+    assert json.loads((folder / "metrics/environment.json").read_text())["precision"] == precision
     numbers = json.loads((folder / "metrics/train.json").read_text())
     assert 0 <= numbers["cross_validation_accuracy"] <= 1 and numbers["cross_validation_accuracy_sd"] >= 0
 
@@ -207,16 +239,93 @@ def test_the_fnn_has_its_109386_parameters(tensorflow):
     assert models.fnn(10).count_params() == 109_386
 
 
-def test_a_network_whose_training_would_not_repeat_with_these_threads_is_refused(project, environment):
-    folder = project(64, model="mobilenet_mini", epochs=1, threads=2)
-    process = start(folder, environment, "-m", "stages.train")
-    assert process.communicate(timeout=300) == (
-        "",
-        "train: params.yaml: train.threads is 2, must be 1 for mobilenet_mini: with more, its depthwise convolutions "
-        "give other numbers each time\n",
-    )
-    assert process.returncode == 1
-    assert not (folder / "models").exists()
+CORES = """
+import os, sys
+from functools import partial
+
+from stages.common.entry import run
+from stages.train import environment
+from stages.train.__main__ import main
+
+environment.cores = lambda: int(os.environ["CORES"])
+run("train", partial(main, sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("model", ["cnn", "mobilenet_mini", "tiny"])
+def test_the_number_of_threads_changes_no_byte(project, environment, model):
+    """`cnn` has dropout, `tiny` batch normalisation, `mobilenet_mini` depthwise convolutions."""
+    runs = []
+    for cores in ("1", "2", "5"):
+        folder = project(192, model=model, epochs=2, batch_size=64, micro_batches=4)
+        (folder / "cores.py").write_text(CORES)
+        process = start(folder, environment, "cores.py", CORES=cores)
+        assert process.wait(timeout=300) == 0, process.communicate()[1]
+        runs.append([(folder / output).read_bytes() for output in OUTPUTS])
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_the_parts_of_a_batch_have_the_gradient_of_the_whole(tensorflow, settings, digits):
+    from stages.train import fitting, models
+
+    part = {"images": digits[0][:100], "labels": digits[1][:100]}
+    trained = []
+    for parts in (1, 3):  # 32 images in 3 parts are not equally many
+        p = settings(**CHEAP | {"epochs": 1, "micro_batches": parts}, augmentation=0)
+        model, _ = fitting.fit(lambda: models.fnn(10, dropout=0), part, part, p, "float32")
+        trained.append(np.concatenate([weight.ravel() for weight in model.get_weights()]))
+    np.testing.assert_allclose(*trained, atol=1e-4)
+    assert (trained[0] != trained[1]).any()
+
+
+def test_the_parts_of_a_batch_draw_random_numbers_of_their_own(tensorflow, settings, digits, monkeypatch):
+    from stages.train import fitting, models, training
+
+    seeds = []
+
+    def noted(x, seed, p):
+        tensorflow.numpy_function(lambda values: seeds.append(tuple(values)), [seed], [])
+        return x
+
+    monkeypatch.setattr(training, "augment", noted)
+    part = {"images": digits[0][:64], "labels": digits[1][:64]}
+    p = settings(**CHEAP | {"epochs": 2, "micro_batches": 4})
+    fitting.fit(lambda: models.fnn(10), part, part, p, "float32")
+    assert len(seeds) == len(set(seeds)) == 2 * 2 * 4  # epochs, steps, parts
+
+
+PORTABLE = """
+import hashlib
+from stages.train import environment
+
+environment.fix(1, "portable")
+import keras, numpy as np, tensorflow as tf
+
+images = tf.constant(np.random.RandomState(0).rand(64, 28, 28, 1).astype("float32"))
+layers = [keras.layers.Conv2D(32, 5, padding="same"), keras.layers.MaxPooling2D(), keras.layers.Conv2D(64, 3)]
+model = keras.Sequential([keras.Input((28, 28, 1)), *layers, keras.layers.Flatten(), keras.layers.Dense(10)])
+
+@tf.function
+def gradients():
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(model(images)))
+    return tape.gradient(loss, model.trainable_variables)
+
+print(hashlib.sha256(b"".join(each.numpy().tobytes() for each in gradients())).hexdigest()[:12])
+"""
+
+
+@pytest.mark.parametrize("pose", ["this processor", "AVX2 only, small caches", "AMD with AVX2"])
+def test_portable_kernels_give_the_same_bits_on_every_processor(tmp_path, environment, pose):
+    variables = {"ONEDNN_MAX_CPU_ISA": "SSE41", "TF_ENABLE_ONEDNN_OPTS": "0"} | portable.POSES[pose]
+    if "POSE" in variables:
+        try:
+            variables["LD_PRELOAD"] = str(portable.compiled(tmp_path))
+        except UserError as error:
+            pytest.skip(str(error))
+    process = start(tmp_path, environment, "-c", PORTABLE, **variables)
+    output, error = process.communicate(timeout=300)
+    assert output.strip() == "f30c20d4394d", error
 
 
 @pytest.mark.parametrize("name", model_functions())
@@ -408,7 +517,7 @@ def free_ports(count):
 
 
 def test_two_workers_follow_the_course_of_one_process_and_only_the_first_writes(project, settings, environment):
-    plain = settings(augmentation=0, epochs=3, batch_size=32, threads=1, precision="float32", weight_average=0.9)
+    plain = settings(augmentation=0, epochs=3, batch_size=32, micro_batches=2, precision="float32", weight_average=0.9)
     block = plain.model_dump() | {"model": "bare"}
     cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
     runs = []

@@ -272,28 +272,14 @@ def test_a_training_that_diverges_ends_at_once_and_says_so(run, weight_average):
             {"model_options": {"dropout": 0.999}},
             r"model_options is .*, not for fnn: a dropout of 0.999 drops everything",
         ),
-        ({"model": "mobilenet_mini", "model_options": {}, "threads": 2}, "threads is 2, must be 1 for mobilenet_mini"),
     ],
 )
-def test_a_network_that_cannot_be_built_or_not_be_trained_twice_is_told(run, changes, line):
+def test_a_network_that_cannot_be_built_is_told(run, changes, line):
     from stages.train import fitting, models
 
     p = check("train", run.block | changes, Train)
     with pytest.raises(UserError, match=f"^here.{line}"):
         fitting.checked(partial(getattr(models, p.model), 10, **p.model_options), p, "here")
-
-
-@pytest.mark.parametrize("kind", ["DepthwiseConv2D", "SeparableConv2D"])
-def test_depthwise_convolutions_are_found_inside_of_a_model_too(run, kind):
-    from stages.train import environment
-
-    layers = environment.keras.layers
-    convolution = getattr(layers, kind)(**({"filters": 2} if kind == "SeparableConv2D" else {}), kernel_size=3)
-    inner = environment.keras.Sequential([environment.keras.Input((8, 8, 2)), convolution])
-    outer = environment.keras.Sequential([environment.keras.Input((8, 8, 2)), inner])
-    assert environment.is_repeatable(outer, threads=1)
-    assert not environment.is_repeatable(outer, threads=2)
-    assert environment.is_repeatable(run.build(), threads=2)
 
 
 def test_more_folds_than_the_images_allow_are_told():

@@ -1,23 +1,29 @@
 """`make identical`: run the pipeline twice in different surroundings and compare every byte that it writes.
 
 The runs differ in path, home, temporary folder, user, host, date and time, time zone, locale, hash seed, file
-permissions, width of the terminal and the order in which folders are listed. Both are made in copies of the working
-tree, with what params.yaml says.
+permissions, number of processor cores, width of the terminal and the order in which folders are listed. Both are made
+in copies of the working tree, with what params.yaml says, or with --portable on the embedded digits in the precision
+`portable`. The last line is a row for the table of machines in docs/trust.md.
 """
 
-import hashlib
+import argparse
 import locale
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from record import declared
+import yaml
+
 from record.copies import copy_repository
-from stages.common.entry import UserError, no_arguments, run
+from record.identity import described, files, machine, made, outputs
+from stages.common import parameters
+from stages.common.entry import UserError, run
 
 SURROUNDINGS = Path(__file__).parent / "surroundings"
 RUNS = {
@@ -34,6 +40,7 @@ RUNS = {
         "COLUMNS": "200",
         "PYTHONHASHSEED": "0",
         "LIST_FOLDERS": "forwards",
+        "CORES": "all",
     },
     "another place/second": {
         "umask": 0o077,
@@ -48,12 +55,16 @@ RUNS = {
         "COLUMNS": "40",
         "PYTHONHASHSEED": "4242",
         "LIST_FOLDERS": "backwards",
+        "CORES": "one",
     },
 }
 COMMAS = [f"{name}.UTF-8" for name in ("de_DE", "fr_FR", "es_ES", "it_IT", "pt_BR", "nl_NL", "pl_PL", "ru_RU", "sv_SE")]
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
+    options = argparse.ArgumentParser(prog="python -m tools.identical", description=__doc__)
+    options.add_argument("--portable", action="store_true", help="on the digits, in the precision `portable`: minutes")
+    portable = options.parse_args(arguments).portable
     first, second = RUNS.values()
     if comma := comma_locale():
         second = second | {"LC_ALL": comma}
@@ -63,16 +74,25 @@ def main() -> None:
         folder = Path(name)
         copies = [folder / path / "repository" for path in RUNS]
         for copy, settings in zip(copies, (first, second)):
-            copy_repository(copy)
+            copy_here(copy, portable)
             print(f"identical: running the pipeline, folders listed {settings['LIST_FOLDERS']}", flush=True)
             reproduce(copy, dict(settings))
-        outputs = ["dvc.lock", *(path for stage in declared.stages() for path in stage.outputs)]
-        unlike = [line for path in outputs for line in differences(copies[0], copies[1], path)]
-        for path in outputs:
+        unlike = [line for path in outputs() for line in differences(copies[0], copies[1], path)]
+        for path in outputs():
             print(f"  {path}: {described(copies[0] / path)}")
-    if unlike:
-        raise UserError("\n".join(["the two runs differ", *unlike]))
-    print("identical: all of these are the same, byte for byte")
+        if unlike:
+            raise UserError("\n".join(["the two runs differ", *unlike]))
+        print("identical: all of these are the same, byte for byte")
+        print(f"| {machine()} | {made(copies[0])} |")
+
+
+def copy_here(to: Path, portable: bool) -> None:
+    """A copy of the working tree, if `portable` with these two parameters."""
+    copy_repository(to)
+    if portable:
+        values = parameters.load()
+        values["download"]["dataset"], values["train"]["precision"] = "digits", "portable"
+        (to / parameters.FILE).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
 def comma_locale() -> str | None:
@@ -119,20 +139,5 @@ def hint(one: bytes | None, other: bytes | None) -> str:
     return f"{len(one):,} and {len(other):,} bytes, different from byte {place:,} on"
 
 
-def files(path: Path) -> dict[str, bytes]:
-    """Relative name: content of each file in the folder `path`; if `path` is a file, its name is empty."""
-    if not path.is_dir():
-        return {"": path.read_bytes()} if path.exists() else {}
-    return {item.relative_to(path).as_posix(): item.read_bytes() for item in sorted(path.rglob("*")) if item.is_file()}
-
-
-def described(path: Path) -> str:
-    found = files(path)
-    total = hashlib.sha256(b"".join(name.encode() + b"\0" + content for name, content in sorted(found.items())))
-    size = sum(map(len, found.values()))
-    return f"{len(found)} {'file' if len(found) == 1 else 'files'}, {size:,} bytes, SHA-256 {total.hexdigest()[:16]}"
-
-
 if __name__ == "__main__":
-    no_arguments(__doc__)
-    run("identical", main)
+    run("identical", partial(main, sys.argv[1:]))

@@ -16,6 +16,7 @@ from typing import Any
 
 from record import environment
 from record import parameters as every
+from record.git import WORKING_TREE, on_disk
 from stages import datasets
 from stages.common import parameters
 from stages.common.entry import UserError, no_arguments, run
@@ -79,13 +80,13 @@ def summary(stages: Sequence[Mapping[str, Any]], asked: str) -> str:
     name = dataset_here()
     images = json.loads(Path("data/prepared/dataset.json").read_text(encoding="utf-8"))["images"]
     numbers = json.loads(Path("metrics/evaluate.json").read_text(encoding="utf-8"))
-    trained = environment.read()
+    trained = json.loads(Path("metrics/train.json").read_text(encoding="utf-8"))
     times = ", ".join(f"{stage['stage']} {stage['seconds']:.1f} s" for stage in stages)
     lines = [
         f"Data set   {datasets.entry(name, Titled).about.title}: {images['train']:,} train, "
         f"{images['validation']:,} validation, {images['test']:,} test images",
-        f"Model      {trained.model}, {trained.parameters:,} parameters",
-        f"Trained    {trained.sentence}",
+        f"Model      {parameters.load()['train']['model']}, {trained['parameters']:,} parameters",
+        f"Trained    {environment.parse(WORKING_TREE, on_disk).sentence}",
         f"Accuracy   {numbers['accuracy']:.2%} on the test images (95 % interval {numbers['accuracy_low']:.2%} to "
         f"{numbers['accuracy_high']:.2%}), {numbers['mistakes']} mistakes",
         f"Time       {times}" if stages else "Time       nothing changed, so nothing ran",

@@ -36,7 +36,7 @@ def main() -> None:
 
     both = {
         "dataset": found.dataset,
-        "training": found.training,
+        "environment": found.environment,
         "trained": found.trained,
         "metrics": found.metrics,
         "blocks": blocks,

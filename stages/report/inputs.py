@@ -15,7 +15,6 @@ RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
 PREDICTIONS = Path("data/predictions")
 METRICS = Path("metrics")
-MODELS = Path("models")
 PARTS = ("train", "validation", "test")
 INTERVAL = ("accuracy", "accuracy_low", "accuracy_high")
 
@@ -24,10 +23,10 @@ Rows = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files under data, metrics and models that the page and the model card are made from."""
+    """The files under data and metrics that the page and the model card are made from."""
 
     dataset: dict[str, Any]  # name, files, images, split, classes, disputed, and what datasets.yaml says about it
-    training: dict[str, Any]
+    environment: dict[str, Any]
     trained: dict[str, Any]
     metrics: dict[str, Any]
     confusion_matrix: np.ndarray  # int64 (classes, classes), rows actual, columns predicted
@@ -51,7 +50,7 @@ def read(chosen: Reported) -> Inputs:
     curves = ("loss", "accuracy", "validation_loss", "validation_accuracy")
     return Inputs(
         dataset=described | chosen.about.model_dump(),
-        training=read_json(MODELS / "training.json"),
+        environment=read_json(METRICS / "environment.json"),
         trained=read_json(METRICS / "train.json"),
         metrics=read_json(METRICS / "evaluate.json"),
         confusion_matrix=read_confusion_matrix(PREDICTIONS / "confusion_matrix.csv", chosen.classes),

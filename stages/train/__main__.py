@@ -27,13 +27,13 @@ def main(arguments: Sequence[str] = ()) -> None:
     # TensorFlow takes seconds to import: a mistake in the parameters is reported before that.
     from stages.train import environment, fitting, models, results
 
-    strategy = environment.fix(p.seed, p.threads)
     precision = environment.choose_precision(p.precision)
+    strategy = environment.fix(p.seed, precision)
     # `validate` has made sure that no class lacks images.
     classes = 1 + int(max(train["labels"].max(), validation["labels"].max()))
     build = partial(getattr(models, p.model), classes, **p.model_options)
     model = fitting.checked(build, p, where)
-    print(f"train: {p.model}, {model.count_params():,} parameters, {precision}, {p.threads} threads")
+    print(f"train: {p.model}, {model.count_params():,} parameters, {precision}")
     with strategy.scope():
         folds = fitting.cross_validate(build, train, validation, p, precision)
         start = time.perf_counter()
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 
     shipped, scores = results.shipped(build, members, validation, p)
     results.write_models(options.models, shipped, folds)
-    results.write_provenance(options.models / "training.json", shipped, p, precision)
+    results.write_environment(options.metrics / "environment.json", precision)
     results.write_metrics(options.metrics, history, scores | folds.metrics, shipped.count_params())
     if options.seconds:
         results.write_seconds(options.seconds, seconds)

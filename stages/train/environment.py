@@ -2,35 +2,45 @@
 
 import os
 import platform
+from importlib.metadata import version
 from pathlib import Path
 
+from stages.common.entry import UserError
 from stages.quiet import silence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Without it, TensorFlow takes oneDNN's kernels only on processors with AVX-512 VNNI or newer. Its own, taken
+# elsewhere, are slower, and their sums depend on the sizes of the caches.
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
 with silence():  # TensorFlow prints its start-up messages before it reads that level
     import keras
-    import numpy as np
     import tensorflow as tf
 
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}  # without them bfloat16 is emulated, slower than float32
-RECORDED_FLAGS = BFLOAT16_FLAGS | {"avx2", "avx512f"}  # TensorFlow's kernels, and so the bits, differ with these
-
-DEPTHWISE = tuple(getattr(keras.layers, f"{kind}Conv{n}D") for kind in ("Depthwise", "Separable") for n in (1, 2))
+INSTRUCTIONS = [("AMX", "amx_bf16"), ("AVX-512 BF16", "avx512_bf16"), ("AVX-512", "avx512f"), ("AVX2", "avx2")]
 
 
-def fix(seed: int, threads: int) -> tf.distribute.Strategy:
-    """Seed Python, NumPy and TensorFlow, fix the thread counts and ask for deterministic kernels.
+def fix(seed: int, precision: str) -> tf.distribute.Strategy:
+    """Seed Python, NumPy and TensorFlow, give each operation one thread and ask for deterministic kernels.
 
-    The weights of a convolution change with the number of threads (sums are split differently),
-    so it is a parameter and not the number of cores. Call before TensorFlow computes anything.
+    A kernel that splits a sum among threads gives other bits with another number of them. So an operation has one
+    thread, and what runs side by side are whole operations, as many as there are cores. With the `precision`
+    "portable", oneDNN uses the same instructions on every processor. Call before TensorFlow computes anything.
     Returns the strategy to train with: several processes if TF_CONFIG names them, else this one.
     """
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    if precision == "portable":
+        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(cores())
     tf.config.experimental.enable_op_determinism()
     tf.get_logger().setLevel("ERROR")  # it warns of retracing, which members and folds need: one graph each
     keras.utils.set_random_seed(seed)
     return tf.distribute.MultiWorkerMirroredStrategy() if "TF_CONFIG" in os.environ else tf.distribute.get_strategy()
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_helper(strategy: tf.distribute.Strategy) -> bool:
@@ -38,24 +48,17 @@ def is_helper(strategy: tf.distribute.Strategy) -> bool:
     return strategy.cluster_resolver is not None and strategy.cluster_resolver.task_id > 0
 
 
-def is_repeatable(model: keras.Model, threads: int) -> bool:
-    """Whether training it twice gives the same bits.
-
-    TensorFlow's depthwise convolutions add up the gradients of their filters in the order in which threads end,
-    in spite of `enable_op_determinism`.
-    """
-    inside = [layer for layer in model.layers if hasattr(layer, "layers")]
-    return threads == 1 or not (
-        any(isinstance(layer, DEPTHWISE) for layer in model.layers)
-        or any(not is_repeatable(layer, threads) for layer in inside)
-    )
-
-
 def choose_precision(asked: str) -> str:
-    """`float32` or `bfloat16`: the one asked for, or for `auto` the one that is faster on this processor."""
+    """The precision asked for; for `auto`, `float32` or `bfloat16`: the one that is faster on this processor.
+
+    Raises `UserError` if this is an x86-64 processor without the instructions of `portable`.
+    """
+    flags = processor_flags()
+    if asked == "portable" and flags and platform.machine() == "x86_64" and "avx2" not in flags:
+        raise UserError("train.precision is portable, which needs AVX2, and this processor lacks it: take float32")
     if asked != "auto":
         return asked
-    return "bfloat16" if BFLOAT16_FLAGS & processor_flags() else "float32"
+    return "bfloat16" if BFLOAT16_FLAGS & flags else "float32"
 
 
 def processor_flags() -> set[str]:
@@ -65,16 +68,14 @@ def processor_flags() -> set[str]:
     return set(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))
 
 
-def processor() -> str:
-    """The machine's architecture and its processor's features, such as `x86_64, avx2 avx512_bf16 avx512f`."""
-    return ", ".join(filter(None, [platform.machine(), " ".join(sorted(RECORDED_FLAGS & processor_flags()))]))
+def processor(precision: str) -> str:
+    """The instructions that decide the bits of a training in this precision, such as `x86_64 with AVX-512`."""
+    usable = {"bfloat16": INSTRUCTIONS, "float32": INSTRUCTIONS[2:], "portable": INSTRUCTIONS[3:]}[precision]
+    flags = processor_flags()
+    best = next((f" with {name}" for name, flag in usable if flag in flags), "")
+    return platform.machine() + best
 
 
-def versions() -> dict[str, str]:
-    """The versions that a number may depend on."""
-    return {
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-    }
+def versions() -> str:
+    """The libraries that a number may depend on, such as `tensorflow 2.21.0, keras 3.15.0`."""
+    return ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy", "ai-edge-litert"))

@@ -10,7 +10,7 @@ import tensorflow as tf
 from sklearn.metrics import log_loss
 
 from stages.common.entry import UserError
-from stages.train import environment, initialization, training
+from stages.train import initialization, training
 from stages.train.folds import held_out
 from stages.train.params import Train
 from stages.train.training import Part, Row
@@ -34,7 +34,7 @@ def checked(build: Build, p: Train, where: str) -> keras.Model:
     """The untrained network.
 
     Raises `UserError` that begins with `where`, the block of `p`, if the network does not take its options or the
-    weights to start from, or if training it twice would give different numbers.
+    weights to start from.
     """
     try:
         model = build()
@@ -43,11 +43,6 @@ def checked(build: Build, p: Train, where: str) -> keras.Model:
             raise
         reason = str(error).splitlines()[0]
         raise UserError(f"{where}.model_options is {p.model_options}, not for {p.model}: {reason}") from None
-    if not environment.is_repeatable(model, p.threads):
-        raise UserError(
-            f"{where}.threads is {p.threads}, must be 1 for {p.model}: with more, its depthwise convolutions give "
-            "other numbers each time"
-        )
     if p.init_from:
         initialization.start_from(model, p.init_from, where)
     return model

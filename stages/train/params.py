@@ -104,8 +104,8 @@ class Train(Block):
     init_from: InitFrom | None
     ensemble: int = Field(gt=0, le=100)
     folds: int = Field(ge=0, le=100)
-    precision: Literal["auto", "float32", "bfloat16"]
-    threads: int = Field(gt=0, le=256)
+    precision: Literal["auto", "float32", "bfloat16", "portable"]
+    micro_batches: int = Field(gt=0, le=256)
     seed: int = Field(ge=0, le=1_000_000_000)
 
     @model_validator(mode="after")
@@ -118,6 +118,8 @@ class Train(Block):
             kind, words = OPTIONS.get(known[name], (object, ""))
             if not isinstance(value, kind) or (isinstance(value, bool) and known[name] in ("int", "float")):
                 raise ValueError(f"model_options.{name} is {value!r}, must be {words}")
+        if self.micro_batches > self.batch_size:
+            raise ValueError(f"micro_batches is {self.micro_batches}, must be at most batch_size, {self.batch_size}")
         if self.folds == 1:
             raise ValueError("folds is 1, must be 0 (no cross-validation) or at least 2")
         if self.folds and self.ensemble > 1:

@@ -42,18 +42,14 @@ def write_models(folder: Path, model: keras.Model, folds: Folds) -> None:
         np.savez(file, allow_pickle=False, **folds.out_of_fold)
 
 
-def write_provenance(path: Path, model: keras.Model, p: Train, precision: str) -> None:
-    """Write what decided the bits of this training beside code, data and parameters."""
-    provenance = {
-        "model": p.model,
-        "parameters": model.count_params(),
+def write_environment(path: Path, precision: str) -> None:
+    """Write what decided the bits of this training besides code, data and parameters."""
+    decided = {
         "precision": precision,
-        "threads": p.threads,
-        "seed": p.seed,
-        "processor": environment.processor(),
+        "processor": environment.processor(precision),
         "versions": environment.versions(),
     }
-    write_json(path, provenance)
+    write_json(path, decided)
 
 
 def write_metrics(folder: Path, history: list[Row], scores: Mapping[str, float], parameters: int) -> None:

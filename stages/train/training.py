@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from itertools import pairwise
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from stages.common.entry import UserError
-from stages.train import optimizers
+from stages.train import environment, optimizers
 from stages.train.augmentation import augment
 from stages.train.params import Train
 
@@ -147,30 +149,44 @@ def step_function(model: keras.Model, optimizer: keras.optimizers.Optimizer, par
     """One replica's share of a training step, given the indices of the whole batch, a seed and whether to augment.
 
     It returns the share of the batch's mean loss and of its accuracy: they are summed over the replicas, as the
-    gradients are.
+    gradients are. The replicas share `p.micro_batches` parts of the batch, each with random numbers of its own. A
+    replica computes the gradients of its parts side by side, every operation on one thread, and adds them in a fixed
+    order, so that the number of threads changes no bit.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    share = batch // replicas
+    share, parts = batch // replicas, max(1, p.micro_batches // replicas)
+    bounds = list(pairwise(share * number // parts for number in range(parts + 1)))
     classes = model.output_shape[-1]
     images = tf.constant(part["images"][..., np.newaxis])
     labels = tf.constant(part["labels"].astype(np.int32))
 
-    def step(indices: tf.Tensor, seed: tf.Tensor, augmented: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        mine = tf.reshape(indices, [replicas, share])[replica]
-        x = tf.cast(tf.gather(images, mine), tf.float32)
-        y = tf.gather(labels, mine)
+    def micro_batch(
+        indices: tf.Tensor, seed: tf.Tensor, augmented: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        x = tf.cast(tf.gather(images, indices), tf.float32)
+        y = tf.gather(labels, indices)
         if augmented and p.augmentation:
-            x = augment(x, tf.stack([seed, tf.cast(replica, tf.int32)]), p.augmentation)
+            x = augment(x, seed, p.augmentation)
         target = tf.one_hot(y, classes) * (1 - p.label_smoothing) + p.label_smoothing / classes
         with tf.GradientTape() as tape:
             logits = tf.cast(model(x, training=True), tf.float32)
             losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)
             loss = tf.reduce_sum(losses) / (share * replicas)
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
         right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), y)
-        return loss, tf.reduce_sum(tf.cast(right, tf.float32)) / (share * replicas)
+        accuracy = tf.reduce_sum(tf.cast(right, tf.float32)) / (share * replicas)
+        return loss, accuracy, tape.gradient(loss, model.trainable_variables)
+
+    def step(indices: tf.Tensor, seed: tf.Tensor, augmented: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        mine = tf.reshape(indices, [replicas, share])[replica]
+        results = [
+            micro_batch(mine[start:stop], tf.stack([seed, tf.cast(replica, tf.int32) * parts + number]), augmented)
+            for number, (start, stop) in enumerate(bounds)
+        ]
+        losses, accuracies, gradients = zip(*results)
+        sums = [tf.add_n(each) for each in zip(*gradients)]
+        optimizer.apply_gradients(zip(sums, model.trainable_variables))
+        return tf.add_n(losses), tf.add_n(accuracies)
 
     return step
 
@@ -209,8 +225,12 @@ def evaluate(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> tupl
 def outputs(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """The outputs of `model` for uint8 `images` (N, 28, 28): float32 (N, classes)."""
     predict = prediction_function(model)
-    starts = range(0, len(images), EVALUATION_BATCH)
-    return np.concatenate([predict(tf.constant(images[start : start + EVALUATION_BATCH])).numpy() for start in starts])
+
+    def batch(start: int) -> np.ndarray:
+        return np.asarray(predict(tf.constant(images[start : start + EVALUATION_BATCH])))
+
+    with ThreadPoolExecutor(environment.cores()) as pool:  # an operation has one thread
+        return np.concatenate(list(pool.map(batch, range(0, len(images), EVALUATION_BATCH))))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Another user, host, clock and order of folders, in every Python that has this folder on its PYTHONPATH.
+"""Another user, host, clock, core count and order of folders, in every Python that has this folder on its PYTHONPATH.
 
 Python imports a module of this name when it starts, so this reaches DVC and every stage. `tools.identical` sets the
 environment variables that are read here.
@@ -34,6 +34,9 @@ methods = gc.get_referents(datetime.datetime.__dict__)[0]
 methods["now"] = classmethod(lambda cls, tz=None: cls.fromtimestamp(time.time(), tz))
 methods["utcnow"] = classmethod(lambda cls: cls.fromtimestamp(time.time(), datetime.UTC).replace(tzinfo=None))
 ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))
+
+if os.environ["CORES"] == "one" and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 
 backwards = os.environ["LIST_FOLDERS"] == "backwards"
 listdir, scandir = os.listdir, os.scandir
