@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from record import git, lock, snapshot
+from record import environment, git, lock, rerun, snapshot
 from record.results import MISTAKES, NOISE, NUMBERS
 from record.snapshot import Snapshot
 from review import gallery, gate, page, render
@@ -94,7 +94,10 @@ def reviewed(
     judging, wrong, notes = gate.choose((before_name, gates[0]), (after_name, gates[1]))
     files = judging.metrics.keys() if judging else ()
     after = snapshot.take(after_name, after_read, files)
-    before = snapshot.EMPTY if no_base else snapshot.take(before_name, before_read, files)
+    before = snapshot.EMPTY
+    if not no_base:
+        before, told = like_with_like(left, snapshot.take(before_name, before_read, files), after, files)
+        about += told
 
     found = evidence(before, after, files)
     changed = redefined(judging, before, after) if judging and found.comparable else {}
@@ -117,6 +120,32 @@ def reviewed(
         page.classes(before, after),
     ]
     return verdict, about, sections
+
+
+def like_with_like(
+    commit: str, before: Snapshot, after: Snapshot, gated: Collection[str]
+) -> tuple[Snapshot, list[str]]:
+    """The base with the numbers to compare with, and sentences about the machines of both sides.
+
+    `before` is the base as committed. If `make base` ran it on the same kind of machine as the head, that run counts.
+    """
+    here = rerun.of(commit, before.read)
+    if here and not here.problem:
+        ran = snapshot.take(before.name, here.read, gated)
+        then, now, head = (environment.known(side.name, side.read) for side in (before, ran, after))
+        if now and head and now.kind == head.kind:
+            scores = [page.number(side.metrics.get(NUMBERS, {}).get("accuracy")) for side in (ran, before)]
+            told = [
+                f"The base was run again on the same kind of machine as this branch ({now.kind}): accuracy {scores[0]};"
+                f" as committed, {scores[1]} ({then.only(now) if then else 'the machine is not known'}).",
+            ]
+            if now.versions != head.versions:
+                told += environment.unlike((ran.name, ran.read), (after.name, after.read))
+            return ran, told
+    told = environment.unlike((before.name, before.read), (after.name, after.read)) if before.has(NUMBERS) else []
+    if here and here.problem:
+        told.append(f"The base was not run again on this kind of machine: {here.problem}.")
+    return before, told
 
 
 def stale(after: Snapshot, head: str | None) -> list[str]:

@@ -11,8 +11,10 @@ from typing import Any
 
 from scipy.stats import binomtest, t
 
-from record import results
+from record import environment, results
+from record.git import side
 from record.results import NEEDED, Number, Results
+from review.escape import clean
 from stages.common.entry import UserError, run
 
 SIGNIFICANCE = 0.05  # a p value below it counts as evidence
@@ -155,14 +157,15 @@ def lists(comparison: Comparison) -> list[str]:
     return [f"{name}: {', '.join(map(str, found[:LISTED])) or 'none'}{more[name]}" for name, found in named.items()]
 
 
-def text(comparison: Comparison) -> str:
+def text(comparison: Comparison, notes: Sequence[str]) -> str:
     table = [("", comparison.before.name, comparison.after.name), *rows(comparison)]
     widths = [max(map(len, column)) for column in zip(*table)]
     aligned = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
-    return "\n".join(filter(None, [comparison.sentence, *aligned, *lists(comparison), noise_sentence(comparison)]))
+    parts = [comparison.sentence, *map(clean, notes), *aligned, *lists(comparison), noise_sentence(comparison)]
+    return "\n".join(filter(None, parts))
 
 
-def as_json(comparison: Comparison) -> str:
+def as_json(comparison: Comparison, notes: Sequence[str]) -> str:
     sides = {"before": comparison.before, "after": comparison.after}
     optional = ("accuracy_low_writers", "accuracy_high_writers")
     values: dict[str, Any] = {
@@ -170,7 +173,7 @@ def as_json(comparison: Comparison) -> str:
         for side, r in sides.items()
     }
     values |= {key: getattr(comparison, key) for key in ("fixed", "broken", "p_value", "verdict", "sentence")}
-    return json.dumps(values | {"seed_noise": comparison.noise_limit}, indent=2)
+    return json.dumps(values | {"seed_noise": comparison.noise_limit, "environment": next(iter(notes), None)}, indent=2)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -182,7 +185,8 @@ def main(arguments: Sequence[str]) -> None:
 
     before = results.at(chosen.base)
     after = results.in_working_tree() if chosen.head is None else results.at(chosen.head)
-    print(chosen.form(paired(before, after)))
+    notes = environment.unlike(side(chosen.base), side(chosen.head))
+    print(chosen.form(paired(before, after), notes))
 
 
 if __name__ == "__main__":

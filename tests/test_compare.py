@@ -10,6 +10,7 @@ import pytest
 
 from helpers.commits import NOISE, SUMS, Repository, alone, scored
 from record import lock, results
+from record.environment import FILE
 from record.results import Results
 from review.compare import main, noise_sentence, paired, seed_noise
 from stages.common.entry import UserError
@@ -20,7 +21,9 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture
 def repository(tmp_path, environment, monkeypatch):
     """The current folder: an empty repository, out of reach of what this machine's user has set for Git."""
-    return Repository(alone(tmp_path, environment, monkeypatch))
+    made = Repository(alone(tmp_path, environment, monkeypatch))
+    made.machine()
+    return made
 
 
 def printed(capsys, *arguments):
@@ -195,6 +198,20 @@ def test_without_head_the_working_tree_is_judged(repository, capsys):
     assert "whole writers" not in output
     assert "Fixed: 3\nBroken: 4, 5\nThe default model" in output
     assert "Fixed: none\nBroken: none" in printed(capsys, "main", "HEAD")
+
+
+def test_sides_that_were_not_trained_alike_are_told_in_one_line(repository, capsys):
+    repository.score([1, 2, 3])
+    base = repository.commit()
+    assert "rained" not in printed(capsys, base)
+    assert json.loads(printed(capsys, base, "--json"))["environment"] is None
+    repository.machine(processor="AMX\x1b[31m")
+    told = "Not trained alike, which may move the numbers: x86_64 with AVX2 before; AMX\ufffd[31m after."
+    assert printed(capsys, base).splitlines()[1] == told
+    assert json.loads(printed(capsys, base, "--json"))["environment"] == told.replace("\ufffd", "\x1b")
+    (repository.folder / FILE).unlink()
+    told = f"Whether both sides were trained alike is not known: {FILE} is missing in the working tree"
+    assert printed(capsys, base).splitlines()[1].startswith(told)
 
 
 def test_json_holds_every_index(repository, capsys):

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 
 from helpers.commits import NOISE
 from helpers.pull_requests import DATASETS, GATE, PARAMETERS, PIPELINE, begin
-from record import lock, results, snapshot
+from record import environment, lock, rerun, results, snapshot
 from review import comment, escape, gallery, gate, render
 from review.page import Section, Table, Verdict
 
@@ -333,6 +333,95 @@ def test_a_parameter_of_the_data_set_that_was_not_run_fails_and_names_its_file(p
     passed, page = project.review("main")
     assert not passed and "evaluate: datasets.yaml mnist.disputed is &#91;7&#93;, locked" in first(page)
     assert "| `datasets.yaml mnist.disputed` | `[]` | `[7]` |" in section(page, "Parameters")
+
+
+# With what both sides were trained
+
+
+def about(page):
+    """The lines below the verdict, as a reader sees them."""
+    return re.sub("&#(\\d+);", lambda found: chr(int(found.group(1))), page.split("\n\n")[1])
+
+
+def test_sides_of_one_kind_of_machine_are_not_spoken_of(project):
+    assert re.fullmatch(r"Compared with \w+, the merge base of .* the working tree\.", about(project.review("main")[1]))
+
+
+def test_the_first_lines_say_what_each_side_has_of_its_own(project):
+    project.machine(precision="bfloat16", processor="x86_64 with AMX", versions="tensorflow 2.21.0, keras 3.16.0")
+    passed, page = project.review("main")
+    told = (
+        "Not trained alike, which may move the numbers: float32, x86_64 with AVX2, keras 3.15.0 before; bfloat16,"
+        " x86_64 with AMX, keras 3.16.0 after."
+    )
+    assert passed and about(page).endswith(told)
+    assert told in (project.folder.parent / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [(None, "is missing in"), ("{", "not valid JSON"), ('{"precision": 3}', "lacks precision, processor, versions")],
+    ids=["gone", "damaged", "of another shape"],
+)
+def test_a_base_that_does_not_say_its_machine_is_no_failure(project, text, problem):
+    (project.folder / environment.FILE).unlink() if text is None else project.write(environment.FILE, text)
+    base = project.commit("unknown")
+    project.machine()
+    passed, page = project.review(base)
+    assert passed and "Whether both sides were trained alike is not known: metrics/environment.json" in about(page)
+    assert problem in about(page)
+
+
+def test_the_base_run_on_this_kind_of_machine_counts_and_the_committed_number_stands_beside(project):
+    left = project.git("rev-parse", "main")
+    project.score(range(40))
+    project.machine(processor="x86_64 with AMX")
+    assert not project.review("main")[0]
+    project.base_run(left, range(40), processor="x86_64 with AMX")
+    passed, page = project.review("main")
+    assert passed and "0 images fixed, 0 broken" in page and "accuracy 0.96 → 0.96" in first(page)
+    assert about(page).endswith(
+        "The base was run again on the same kind of machine as this branch (float32, x86_64 with AMX): accuracy 0.96;"
+        " as committed, 0.99 (x86_64 with AVX2)."
+    )
+
+
+def test_new_packages_are_told_although_the_machines_are_of_one_kind(project):
+    left = project.git("rev-parse", "main")
+    project.machine(processor="x86_64 with AMX", versions="tensorflow 3.0.0, keras 3.15.0")
+    project.base_run(left, range(10), processor="x86_64 with AMX")
+    told = "Not trained alike, which may move the numbers: tensorflow 2.21.0 before; tensorflow 3.0.0 after."
+    assert about(project.review("main")[1]).endswith(f"0.99 (x86_64 with AVX2). {told}")
+
+
+@pytest.mark.parametrize("leftover", ["of another base", "of another kind", "damaged"])
+def test_a_run_of_the_base_that_does_not_fit_is_not_used(project, leftover):
+    left = project.git("rev-parse", "main")
+    project.machine(processor="x86_64 with AMX")
+    kind = "x86_64 with AVX-512" if leftover == "of another kind" else "x86_64 with AMX"
+    project.base_run("0" * 40 if leftover == "of another base" else left, range(500), processor=kind)
+    if leftover == "damaged":
+        project.write(f"{rerun.FOLDER}/{rerun.RUN}", "[")
+    passed, page = project.review("main")
+    assert passed and "accuracy 0.99 → 0.99" in first(page)
+    assert about(page).endswith("x86_64 with AVX2 before; x86_64 with AMX after.")
+
+
+def test_a_base_that_could_not_be_run_is_judged_as_committed_and_the_page_says_so(project):
+    project.machine(processor="x86_64 with AMX")
+    project.base_run(project.git("rev-parse", "main"), [], problem="its pipeline stopped")
+    passed, page = project.review("main")
+    assert passed and "accuracy 0.99 → 0.99" in first(page)
+    assert about(page).endswith(
+        "x86_64 with AMX after. The base was not run again on this kind of machine: its pipeline stopped."
+    )
+
+
+def test_the_gate_is_the_committed_one_whatever_the_run_of_the_base_left(project):
+    left = project.git("rev-parse", "main")
+    project.base_run(left, range(10))
+    project.write(f"{rerun.FOLDER}/{gate.PATH}", "metrics: {}")
+    assert "all 3 metrics hold" in first(project.review("main")[1])
 
 
 # What is missing or cannot be read

@@ -7,10 +7,11 @@ import subprocess
 
 import yaml
 
-from record import results
+from record import environment, results
 from record.results import Results
 
 SUMS = ["c0de", "7ea1", "5e1d"]  # of results.TRAINED_ON
+MACHINE = {"precision": "float32", "processor": "x86_64 with AVX2", "versions": "tensorflow 2.21.0, keras 3.15.0"}
 NOISE = {"accuracy_mean": 0.9, "accuracy_sd": 0.001, "accuracy_low": 0.898, "accuracy_high": 0.902, "seeds": 5}
 
 
@@ -72,6 +73,10 @@ class Repository(GitRepository):
             deps = [{"path": path, "md5": md5} for path, md5 in zip(results.TRAINED_ON, SUMS)]
             stages["train"] = {"deps": deps, "params": {"params.yaml": {"train": train}}}
         self.write("dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+    def machine(self, **other):
+        """Write what a training on this kind of machine, or on one with something other, leaves."""
+        self.write(environment.FILE, json.dumps(MACHINE | other))
 
     def score(self, wrong, test_data="f00d", labels=None, **numbers):
         """Write what evaluating a model that misclassifies the images `wrong` leaves."""

@@ -7,7 +7,7 @@ import shutil
 import yaml
 
 from helpers.commits import NOISE, Repository, alone
-from record import results
+from record import environment, rerun, results
 from review.__main__ import main
 from stages.common.entry import UserError
 
@@ -43,6 +43,7 @@ class Project(Repository):
         self.write_yaml("datasets.yaml", DATASETS)
         self.write_yaml("review/gate.yaml", GATE)
         self.write(results.NOISE, json.dumps(NOISE))
+        self.machine()
         self.train()
         self.score(range(10))
         return self.commit()
@@ -54,6 +55,18 @@ class Project(Repository):
         values = yaml.safe_load((self.folder / "params.yaml").read_text())
         values["train"][key] = value
         self.write_yaml("params.yaml", values)
+
+    def base_run(self, commit, wrong, problem="", **machine):
+        """What `make base` leaves: a run of `commit` with the images `wrong` misclassified, on another `machine`."""
+        written = [results.NUMBERS, results.MISTAKES, environment.FILE, "metrics/classes.csv", "dvc.lock"]
+        kept = {path: (self.folder / path).read_text() for path in written}
+        self.machine(**machine)
+        self.score(wrong)
+        for path in [] if problem else written:
+            self.write(f"{rerun.FOLDER}/{path}", (self.folder / path).read_text())
+        for path, text in kept.items():
+            self.write(path, text)
+        self.write(f"{rerun.FOLDER}/{rerun.RUN}", json.dumps({"commit": commit, "problem": problem}))
 
     def train(self, curve=(0.9, 0.98), **numbers):
         rows = [f"{epoch},{1 - value},{value}" for epoch, value in enumerate(curve, 1)]
