@@ -4,7 +4,8 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from record import lock, results
+from record import environment, lock, results
+from record.environment import Environment
 from record.git import git
 from record.results import Number
 from stages.common.entry import UserError
@@ -33,6 +34,7 @@ class Point:
     numbers: Mapping[str, Number] | None
     problem: str
     test_data: str | None  # the checksum of what was scored; None if dvc.lock does not say
+    environment: Environment | None = None  # with what it was trained; None if that is not known
 
 
 def points(commit: str) -> list[Point]:
@@ -62,9 +64,10 @@ def changes_of_numbers(commit: str) -> list[Change]:
     return changes[::-1]
 
 
-def files_of(changes: Sequence[Change]) -> list[tuple[bytes | None, bytes | None]]:
-    """The numbers and the dvc.lock of each change, None if there is none, all from one Git process."""
-    wanted = [name for change in changes for name in (change.blob, f"{change.commit}:./{lock.FILE}")]
+def files_of(changes: Sequence[Change]) -> list[tuple[bytes | None, ...]]:
+    """The numbers, the dvc.lock and the environment of each change, None if there is none, all from one Git process."""
+    beside = (lock.FILE, environment.FILE)
+    wanted = [name for each in changes for name in (each.blob, *(f"{each.commit}:./{path}" for path in beside))]
     output = io.BytesIO(git("cat-file", "--batch", text="".join(f"{name}\n" for name in wanted).encode()))
     contents: list[bytes | None] = []
     for _ in wanted:
@@ -72,11 +75,12 @@ def files_of(changes: Sequence[Change]) -> list[tuple[bytes | None, bytes | None
         contents.append(None if head.endswith(b" missing\n") else output.read(int(head.split()[-1])))
         if contents[-1] is not None:
             output.read(1)
-    return list(zip(contents[::2], contents[1::2]))
+    return list(zip(contents[::3], contents[1::3], contents[2::3]))
 
 
-def point(change: Change, numbers: bytes | None, locked: bytes | None) -> Point:
-    """What the two files of `change` say; it is a problem if they cannot be read or contradict each other."""
+def point(change: Change, numbers: bytes | None, locked: bytes | None, trained: bytes | None) -> Point:
+    """What the files of `change` say; it is a problem if its numbers cannot be read or are not what the lock says."""
+    made = environment.known(change.name, {environment.FILE: trained}.get)
     written: Mapping[str, str]
     where = f"{lock.FILE} in {change.name}"
     try:
@@ -84,11 +88,11 @@ def point(change: Change, numbers: bytes | None, locked: bytes | None) -> Point:
     except UserError:
         test_data, written = None, {}
     if numbers is None:
-        return Point(change, None, f"{change.path} was deleted", test_data)
+        return Point(change, None, f"{change.path} was deleted", test_data, made)
     try:
         values = results.json_object(change.path, numbers)
     except UserError as error:
-        return Point(change, None, f"unreadable: {error}", test_data)
+        return Point(change, None, f"unreadable: {error}", test_data, made)
     problem = ""
     if missing := [key for key in results.NEEDED if not results.is_number(values.get(key))]:
         problem = f"{change.path} has no number for {', '.join(missing)}"
@@ -96,9 +100,15 @@ def point(change: Change, numbers: bytes | None, locked: bytes | None) -> Point:
         problem = f"{change.path} has scored no images"
     elif test_data and written.get(change.path) != results.md5(numbers):
         problem = f"{change.path} is not what {lock.FILE} records"
-    return Point(change, None if problem else values, f"unreadable: {problem}" if problem else "", test_data)
+    return Point(change, None if problem else values, f"unreadable: {problem}" if problem else "", test_data, made)
 
 
 def comparable(before: Point, after: Point) -> bool:
     """Whether both were scored on test data that are known and the same."""
     return before.test_data is not None and before.test_data == after.test_data
+
+
+def moved(before: Point, after: Point) -> str:
+    """What the two were trained with where it differs; empty if nothing does, or if one of them does not say."""
+    old, new = before.environment, after.environment
+    return "" if old is None or new is None or old == new else f"{old.only(new)} before; {new.only(old)} from here"

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from helpers.commits import GitRepository, alone
-from record import declared, git, lock, results
+from helpers.commits import MACHINE, GitRepository, alone
+from record import declared, environment, git, lock, results
 from record import history as record
 from stages.common.entry import UserError
 from tools import history
@@ -137,6 +137,33 @@ def test_other_test_data_are_a_break_in_table_and_line(repository, capsys):
     assert lines[3] == "-- other test data: do not compare across"
     assert sum(line.startswith("--") for line in lines) == 1
     assert [record.comparable(*pair) for pair in zip(read(), read()[1:])] == [True, False, True]
+
+
+def test_a_step_to_another_machine_is_marked_in_table_and_picture_where_both_sides_are_known(repository, capsys):
+    def trained(text):
+        (repository.folder / environment.FILE).write_text(text)
+
+    known = json.dumps(MACHINE)
+    repository.commits(40)
+    trained("damaged")
+    repository.commits(39)
+    trained(known)
+    repository.commits(38, 37)
+    assert not [line for line in printed(capsys) if line.startswith("--")]
+    assert "machine" not in history.PICTURE.read_text()
+    trained(known.replace("AVX2", "AMX"))
+    repository.commits(36)
+    trained(known.replace("AVX2", "AMX").replace("keras 3.15.0", "keras 3.16.0"))
+    repository.commits(35)
+    lines = printed(capsys)
+    assert lines[5] == "-- not trained alike, compare with care: x86_64 with AVX2 before; x86_64 with AMX from here"
+    assert lines[7] == "-- not trained alike, compare with care: keras 3.15.0 before; keras 3.16.0 from here"
+    assert sum(line.startswith("--") for line in lines) == 2
+    assert ">other machine or packages</text>" in history.PICTURE.read_text()
+    assert "unknown test data" not in history.PICTURE.read_text()
+    trained(known)
+    repository.commits(34, test_data="beef")
+    assert printed(capsys)[-3] == "-- other test data: do not compare across"
 
 
 def test_a_lock_that_does_not_say_what_was_scored_is_no_bridge(repository, capsys):

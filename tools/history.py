@@ -12,7 +12,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from record import git, history, results
-from record.history import Point, comparable
+from record.history import Point, comparable, moved
 from stages.common.entry import UserError, run
 from stages.common.files import write_text
 from stages.pages import figures
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def table(points: Sequence[Point], width: int) -> str:
-    """A line for each point, the oldest first, and one wherever the test data changed; cut to `width` characters."""
+    """A line for each point, the oldest first, and one wherever something else changed; cut to `width` characters."""
     scores = [("accuracy", "95 % interval", "mistakes"), *map(score, points)]
     widths = [max(map(len, column)) for column in zip(*(cells for cells in scores if cells))]
     space = sum(widths) + 2 * (len(widths) - 1)
@@ -48,6 +48,8 @@ def table(points: Sequence[Point], width: int) -> str:
         if before and not comparable(before, each):
             known = before.test_data and each.test_data
             lines.append(f"-- {'other test data' if known else 'the test data are not known'}: do not compare across")
+        elif before and (found := moved(before, each)):
+            lines.append(f"-- not trained alike, compare with care: {found}")
         middle = "  ".join(map(str.rjust, cells, widths)) if cells else each.problem
         subject = each.change.subject if cells else ""
         lines.append(f"{each.change.name}  {each.change.date}  {middle.ljust(space)}  {subject}")
@@ -66,8 +68,8 @@ def score(point: Point) -> tuple[str, ...]:
 def picture(points: Sequence[Point]) -> str:
     """An SVG of the error, on a logarithmic axis, with its 95 % interval, by commit; the oldest is on the left.
 
-    At least half a mistake is drawn, since a logarithmic axis has no place for none. A dotted line separates scores
-    on different test data.
+    At least half a mistake is drawn, since a logarithmic axis has no place for none. A solid line separates scores on
+    different test data, a dotted one those of models that were not trained on the same machine with the same packages.
     """
     shown = [(place, each.numbers) for place, each in enumerate(points) if each.numbers]
     places = [place for place, _ in shown]
@@ -81,8 +83,16 @@ def picture(points: Sequence[Point]) -> str:
         axes.vlines(places, best, worst, color=figures.ACCENT, alpha=0.4)
         axes.plot(places, error, "o", color=figures.ACCENT)
         for place, pair in enumerate(pairwise(points)):
+            name, style = "", ""
             if not comparable(*pair):
-                axes.axvline(place + 0.5, color=figures.GREY, linestyle=":")
+                name, style = "other or unknown test data", "-"
+            elif moved(*pair):
+                name, style = "other machine or packages", ":"
+            if name:
+                axes.axvline(place + 0.5, color=figures.GREY, linewidth=1, linestyle=style, label=name)
+        handles, names = axes.get_legend_handles_labels()
+        if explained := dict(zip(names, handles)):
+            figure.legend(explained.values(), explained.keys(), loc="outside upper right", ncols=2)
         figures.logarithmic(axes, "y", (1, 2, 5), figures.percent)
         axes.set_ylabel("mistakes on the test images")
         named = places[:: -(-len(places) // 16)]  # more names would overlap
