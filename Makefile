@@ -1,7 +1,7 @@
 # Every target works from a fresh clone: the virtual environment is made if it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fresh reproduce review compare history push resolve comparison noise score identical lock
-.PHONY: python
+.PHONY: help run test lint check fresh reproduce base kind review compare history push resolve comparison noise score identical
+.PHONY: lock python
 
 # Bytecode makes each stage start seconds faster.
 unexport PYTHONDONTWRITEBYTECODE
@@ -34,6 +34,12 @@ fresh: $(BIN)/.installed ## does dvc.lock fit this code and these parameters? ne
 
 reproduce: $(BIN)/.installed ## run the pipeline as continuous integration does: ignores dvc.lock; never switches data set
 	@python -m tools.reproduce
+
+base: $(BIN)/.installed ## run BASE=origin/main here too, if its numbers come from another kind of machine than these
+	@python -m tools.base $${BASE:+-- "$$BASE"}
+
+kind: $(BIN)/.installed ## print the kind of this machine's processor, as far as it decides the bits of a training
+	@python -m tools.kind
 
 review: $(BIN)/.installed ## judge the working tree against BASE=origin/main; the page is in reports/review
 	@python -m review --seconds reports/review/seconds.jsonl --override="$$OVERRIDE" $${BASE:+-- "$$BASE"}

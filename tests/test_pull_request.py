@@ -30,7 +30,7 @@ class Runner(Clone):
         """Run the commands of the workflow's job one after the other, up to the first that fails; what that one
         printed to its error output, or None where all went well."""
         commands = scripts(self.folder, "pull-request.yml", "pipeline")
-        assert commands == ["make reproduce", "make review"]
+        assert commands == ["make kind", "make reproduce", "make base", "make review"]
         self.conclusion = "failure"
         for command in commands:
             ended = self.run("bash", "-e", "-c", command, BASE="origin/main", OVERRIDE=override)

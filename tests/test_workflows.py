@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tools import kind
+
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 NAMES = [path.name for path in WORKFLOWS]
@@ -168,6 +170,34 @@ def test_actionlint_sees_a_planted_fault(tmp_path):
     assert "bass_ref" in ended.stdout
 
 
+def test_the_cache_of_one_kind_of_machine_is_never_given_to_another():
+    for name in ("main.yml", "pull-request.yml"):
+        [restore] = [
+            step for step in steps((ROOT / ".github/workflows" / name).read_text()) if step.get("id") == "cache"
+        ]
+        key, prefix = restore["with"]["key"], restore["with"]["restore-keys"]
+        assert key.startswith(prefix)
+        kinds = [f"x86_64-with-{name}" for name in ("AMX", "AVX-512-BF16", "AVX-512", "AVX2")] + ["x86_64", "aarch64"]
+        prefixes = [prefix.replace("${{ steps.machine.outputs.kind }}", kind) for kind in kinds]
+        keys = [key.replace("${{ steps.machine.outputs.kind }}", kind) for kind in kinds]
+        assert [sum(key.startswith(prefix) for prefix in prefixes) for key in keys] == [1] * len(kinds)
+
+
+def test_the_kind_of_the_machine_is_an_output_of_its_step(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
+    kind.main()
+    printed = capsys.readouterr().out.strip()
+    assert (tmp_path / "output").read_text() == f"kind={printed.replace(' ', '-')}\n"
+
+
+def test_the_base_is_run_after_the_branch_and_before_the_review_and_the_cache_keeps_it():
+    text = (ROOT / ".github/workflows/pull-request.yml").read_text(encoding="utf-8")
+    places = [text.index(each) for each in ("make reproduce", "make base", "name: Save the DVC cache", "make review")]
+    assert places == sorted(places)
+    script = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text(encoding="utf-8"))["review"]["script"]
+    assert script == ["make reproduce", "make base", "make review"]
+
+
 def test_the_run_is_the_one_that_the_comment_waits_for():
     waits = yaml.safe_load((ROOT / ".github/workflows/comment.yml").read_text(encoding="utf-8"))[True]["workflow_run"]
     run = (ROOT / ".github/workflows/pull-request.yml").read_text(encoding="utf-8")
@@ -280,6 +310,13 @@ def test_the_comparison_is_with_the_base_that_is_named_or_the_last_commit(projec
     (project.folder / "review/compare.py").write_text("import sys\nprint(sys.argv[1:])\n", encoding="utf-8")
     assert project("make", "compare").stdout == "['--', 'HEAD']\n"
     assert project("make", "compare", BASE="--json").stdout == "['--', '--json']\n"
+
+
+def test_the_base_to_run_is_that_of_the_review(project):
+    (project.folder / "tools").mkdir()
+    (project.folder / "tools/base.py").write_text("import sys\nprint(sys.argv[1:])\n", encoding="utf-8")
+    assert project("make", "base").stdout == "[]\n"
+    assert project("make", "base", BASE="--help").stdout == "['--', '--help']\n"
 
 
 @pytest.mark.parametrize("words", ["$(touch planted)", "`touch planted`", "'; touch planted; '", '"; touch planted; "'])
