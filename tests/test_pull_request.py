@@ -5,6 +5,7 @@ branch goes through what the job of the pipeline runs, with the real pipeline on
 through the job that posts it.
 """
 
+import json
 import re
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ import yaml
 from helpers.clone import NOBODY, ROOT, Clone
 from helpers.dataset import write_dataset
 from helpers.fake_github import finished, posted, pull, serving, settings
+from record.environment import FILE
+from record.results import md5
 from stages.download.embedded import digits as embedded
 
 needs_make = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
@@ -26,14 +29,14 @@ PAGE = "reports/review/review.md"
 class Runner(Clone):
     """A fresh clone of one branch, on a machine that has the packages installed."""
 
-    def steps(self, override=""):
+    def steps(self, override="", base="origin/main"):
         """Run the commands of the workflow's job one after the other, up to the first that fails; what that one
         printed to its error output, or None where all went well."""
         commands = scripts(self.folder, "pull-request.yml", "pipeline")
         assert commands == ["make kind", "make reproduce", "make base", "make review"]
         self.conclusion = "failure"
-        for command in commands:
-            ended = self.run("bash", "-e", "-c", command, BASE="origin/main", OVERRIDE=override)
+        for command in commands[1:]:
+            ended = self.run("bash", "-e", "-c", command, BASE=base, OVERRIDE=override)
             if ended.returncode:
                 return ended.stdout + ended.stderr
         self.conclusion = "success"
@@ -85,7 +88,7 @@ def author(clone, environment, tmp_path_factory):
 
     def middling(values):
         values["download"]["dataset"] = "digits"
-        values["train"] |= {"epochs": 6, "micro_batches": 1}
+        values["train"] |= {"epochs": 6}
 
     made.change(middling)
     gate = {
@@ -112,8 +115,8 @@ def author(clone, environment, tmp_path_factory):
 def pull_request(author, environment, tmp_path):
     """A function that pushes a branch with a change, run by its author or not, and gives a clone of it."""
 
-    def make(name, change, repro=False):
-        author.well("git", "switch", "--quiet", "-c", name, "main")
+    def make(name, change, repro=False, start="main"):
+        author.well("git", "switch", "--quiet", "-c", name, start)
         change(author)
         if repro:
             author.dvc("repro")
@@ -158,7 +161,7 @@ def test_a_better_model_passes_and_the_comment_says_what_it_fixed(pull_request, 
 
 
 def test_a_worse_model_is_stopped_unless_the_label_is_set(pull_request, github):
-    job = pull_request("worse", training(epochs=3))
+    job = pull_request("worse", training(epochs=1))
     assert job.stale() == {"train", "report"}
     assert "make: *** [Makefile" in job.steps()
     assert "Fail" in job.page.splitlines()[0]
@@ -200,6 +203,30 @@ def test_a_parameter_that_its_author_did_not_run_is_run_here(pull_request, githu
     assert job.stale() == set()
 
 
+def test_a_base_from_another_kind_of_machine_is_restored_as_it_runs_on_this_one(pull_request, author, github):
+    def forge(lock):
+        for entry in [*lock["stages"]["train"]["outs"], *lock["stages"]["report"]["deps"]]:
+            if entry["path"] == FILE:
+                entry.update(md5=md5(text.encode()), size=len(text))
+
+    author.well("git", "switch", "--quiet", "-c", "elsewhere", "main")
+    made = json.loads((author.folder / FILE).read_text())
+    text = json.dumps(made | {"processor": "an abacus"})
+    (author.folder / FILE).write_text(text)
+    author.change(forge, "dvc.lock")
+    author.commit()
+    author.well("git", "push", "--quiet", "origin", "elsewhere")
+
+    def gallery(author):
+        author.change(lambda values: values["report"].update(gallery_images=7))
+
+    job = pull_request("here", gallery, start="elsewhere")
+    assert job.steps(base="origin/elsewhere") is None
+    assert f"(float32, {made['processor']}): accuracy 0." in job.page.replace("&#95;", "_")
+    assert "(an abacus)." in job.page and "Not trained alike" not in job.page
+    assert ran(job.page) == {"report"}  # of this branch alone
+
+
 def test_bad_data_stop_the_run_before_there_is_a_page_and_the_comment_says_so(pull_request, github, tmp_path):
     arrays = embedded()
     np.random.default_rng(0).shuffle(arrays["train-labels-idx1-ubyte"])
@@ -220,11 +247,11 @@ def test_a_lock_that_names_the_outputs_of_other_parameters_is_not_believed(pull_
     """As after a merge that was settled by hand: the parameters of this branch, the outputs of main."""
 
     def forge(author):
-        training(epochs=3)(author)
+        training(epochs=1)(author)
 
         def lock(values):
             for stage in ("train", "report"):
-                values["stages"][stage]["params"]["params.yaml"]["train"]["epochs"] = 3
+                values["stages"][stage]["params"]["params.yaml"]["train"]["epochs"] = 1
 
         author.change(lock, "dvc.lock")
 
