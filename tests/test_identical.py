@@ -1,6 +1,7 @@
 """Two runs of the pipeline write the same bytes, whatever is around them, and `make identical` would see if not."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,11 @@ def test_two_runs_in_different_surroundings_write_the_same_bytes(clone, german):
     here = clone()
     here.change(lambda values: values["download"].update(dataset="digits"))
     output = here.well(sys.executable, "-m", "tools.identical", **german)
-    assert output.endswith("identical: all of these are the same, byte for byte\n")
+    *_, verdict, row = output.splitlines()
+    assert verdict == "identical: all of these are the same, byte for byte"
+    assert re.fullmatch(
+        r"\| .+, Python 3\.\d+\.\d+ \| \w+ with .+ \| [0-9a-f]+ \| digits, cnn, \w+ \| [0-9a-f]{16} \|", row
+    )
     compared = [line.split(":")[0].strip() for line in output.splitlines() if "SHA-256" in line]
     assert len(compared) == PIPELINE_WRITES
     assert {"dvc.lock", "data/raw", "models/model.keras", "metrics/evaluate.json", "reports/index.html"} <= {*compared}
