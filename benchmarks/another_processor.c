@@ -16,7 +16,12 @@ enum { ARCH_SET_CPUID = 0x1012 };
 static int avx2_only, amd, hidden_caches;
 static uint32_t level1, level2, level3; /* caches in KiB; 0: the real ones */
 
-static void allow(int allowed) { syscall(SYS_arch_prctl, ARCH_SET_CPUID, allowed); }
+static void allow(int allowed) {
+  static const char refused[] = "another_processor: this system does not let CPUID be intercepted\n";
+  if (!syscall(SYS_arch_prctl, ARCH_SET_CPUID, allowed)) return;
+  (void)!write(2, refused, sizeof refused - 1);
+  _exit(1);
+}
 
 /* Intel's leaf 4 and AMD's leaf 0x8000001D: first-level data, first-level instructions, second and third level. */
 static void describe_cache(uint32_t number, uint32_t r[4]) {

@@ -72,8 +72,8 @@ def compiled(folder: Path) -> Path:
     library = folder / "another_processor.so"
     try:
         subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, SOURCE], check=True)
-    except FileNotFoundError:
-        raise UserError("no C compiler: install one that is called cc") from None
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        raise UserError("no C compiler that works: install one that is called cc") from None
     return library
 
 

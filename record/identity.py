@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 
 from record import declared, environment
-from record.git import git
+from record.git import git, on_disk
 from stages.common import parameters
 
 
@@ -31,10 +31,12 @@ def described(path: Path) -> str:
 def made(folder: Path) -> str:
     """What was run in the copy in `folder`, and the checksum of everything that it wrote, as cells of a table."""
     values = parameters.load(folder / parameters.FILE)
-    trained = environment.parse("this run", lambda path: (folder / path).read_bytes())
+    trained = environment.parse("this run", lambda path: on_disk(str(folder / path)))
     total = hashlib.sha256("".join(described(folder / path) for path in outputs()).encode()).hexdigest()
     run_here = f"{values['download']['dataset']}, {values['train']['model']}, {trained.precision}"
-    return f"{trained.processor} | {git('rev-parse', '--short', 'HEAD').decode().strip()} | {run_here} | {total[:16]}"
+    return (
+        f"{trained.processor} | {git('describe', '--always', '--dirty').decode().strip()} | {run_here} | {total[:16]}"
+    )
 
 
 def machine() -> str:

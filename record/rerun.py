@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from record.git import Read, inside, on_disk
+from record.git import Read, git, inside, on_disk
 from record.results import json_object
 from stages.common.entry import UserError
 
@@ -20,7 +20,12 @@ class Rerun:
 
 
 def of(commit: str, read: Read) -> Rerun | None:
-    """The run of `commit`, whose own files `read` gives; None if there is none, or only one of another commit."""
+    """The run of `commit`, whose own files `read` gives; None if there is none, or only one of another commit.
+
+    What is a link or lies in Git was not left by `make base` but planted by a commit, and counts for nothing.
+    """
+    if FOLDER.resolve() != Path.cwd().resolve() / FOLDER or git("ls-files", "--", str(FOLDER)):
+        return None
     try:
         values = json_object(RUN, on_disk(str(FOLDER / RUN)) or b"")
     except UserError:

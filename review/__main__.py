@@ -127,24 +127,26 @@ def like_with_like(
 ) -> tuple[Snapshot, list[str]]:
     """The base with the numbers to compare with, and sentences about the machines of both sides.
 
-    `before` is the base as committed. If `make base` ran it on the same kind of machine as the head, that run counts.
+    `before` is the base as committed. If `make base` ran it on the same kind of machine as the head, and with the
+    packages that it was committed with, that run counts: a change of packages must be judged against the old ones.
     """
     here = rerun.of(commit, before.read)
     if here and not here.problem:
         ran = snapshot.take(before.name, here.read, gated)
         then, now, head = (environment.known(side.name, side.read) for side in (before, ran, after))
-        if now and head and now.kind == head.kind:
+        if then and now and head and now.kind == head.kind and now.versions == then.versions:
             scores = [page.number(side.metrics.get(NUMBERS, {}).get("accuracy")) for side in (ran, before)]
             told = [
                 f"The base was run again on the same kind of machine as this branch ({now.kind}): accuracy {scores[0]};"
-                f" as committed, {scores[1]} ({then.only(now) if then else 'the machine is not known'}).",
+                f" as committed, {scores[1]} ({then.only(now)}).",
             ]
             if now.versions != head.versions:
                 told += environment.unlike((ran.name, ran.read), (after.name, after.read))
             return ran, told
     told = environment.unlike((before.name, before.read), (after.name, after.read)) if before.has(NUMBERS) else []
-    if here and here.problem:
-        told.append(f"The base was not run again on this kind of machine: {here.problem}.")
+    if here:
+        problem = here.problem or "its run had other packages or another kind of machine, so it does not count"
+        told.append(f"The base was not run again on this kind of machine: {problem}.")
     return before, told
 
 

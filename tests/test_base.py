@@ -95,6 +95,21 @@ def test_where_the_machines_are_of_one_kind_nothing_is_run_and_a_leftover_goes(b
     assert branch.trainings == before and branch.run is None
 
 
+@pytest.mark.parametrize("link", [True, False])
+def test_a_run_that_a_commit_brings_counts_for_nothing_and_is_not_followed(branch, link):
+    planted = branch.folder / "planted" if link else rerun.FOLDER
+    planted.mkdir(parents=True)
+    (planted / rerun.RUN).write_text(json.dumps({"commit": branch.left}))
+    if link:
+        rerun.FOLDER.parent.mkdir(parents=True)
+        rerun.FOLDER.symlink_to(planted, target_is_directory=True)
+    branch.git("add", "--force", str(rerun.FOLDER))
+    assert branch.run is None
+    branch.change()
+    base.main(["main"])
+    assert not rerun.FOLDER.exists() and (not link or (planted / rerun.RUN).exists())
+
+
 def test_a_base_from_another_kind_is_run_here_even_if_the_cache_has_that_run(branch):
     branch.on("AMX")
     branch.change()

@@ -32,7 +32,7 @@ def test_two_runs_in_different_surroundings_write_the_same_bytes(clone, german):
     *_, verdict, row = output.splitlines()
     assert verdict == "identical: all of these are the same, byte for byte"
     assert re.fullmatch(
-        r"\| .+, Python 3\.\d+\.\d+ \| \w+ with .+ \| [0-9a-f]+ \| digits, cnn, \w+ \| [0-9a-f]{16} \|", row
+        r"\| .+, Python 3\.\d+\.\d+ \| \w+( with .+)? \| [0-9a-f]+ \| digits, fnn, \w+ \| [0-9a-f]{16} \|", row
     )
     compared = [line.split(":")[0].strip() for line in output.splitlines() if "SHA-256" in line]
     assert len(compared) == PIPELINE_WRITES
@@ -69,6 +69,8 @@ WRITERS = {  # what a careless stage might write, by what it would depend on
     "time": "time.time_ns()",
     "process": "os.getpid()",
 }
+if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1:
+    WRITERS["cores"] = "len(os.sched_getaffinity(0))"
 SAME = {"value": "1 + 1", "sorted": "sorted(os.listdir('folder'))"}
 NUMBER = "locale.setlocale(locale.LC_ALL, '') and f'{1.5:n}'"  # differs where there is a locale with a decimal comma
 STAGE = """

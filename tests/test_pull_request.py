@@ -222,7 +222,7 @@ def test_a_base_from_another_kind_of_machine_is_restored_as_it_runs_on_this_one(
 
     job = pull_request("here", gallery, start="elsewhere")
     assert job.steps(base="origin/elsewhere") is None
-    assert f"(float32, {made['processor']}): accuracy 0." in job.page.replace("&#95;", "_")
+    assert f"({made['precision']}, {made['processor']}): accuracy 0." in job.page.replace("&#95;", "_")
     assert "(an abacus)." in job.page and "Not trained alike" not in job.page
     assert ran(job.page) == {"report"}  # of this branch alone
 

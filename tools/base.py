@@ -26,6 +26,8 @@ def main(arguments: Sequence[str]) -> None:
     options.add_argument("base", metavar="BASE", nargs="?", help="the branch to merge into; main by default")
     chosen = options.parse_args(arguments)
 
+    if rerun.FOLDER.is_symlink():  # rmtree follows none, and what it points to is not ours
+        rerun.FOLDER.unlink()
     shutil.rmtree(rerun.FOLDER, ignore_errors=True)
     try:
         commit = git.merge_base(chosen.base or git.default_branch("origin/", "") or "HEAD", "HEAD")
@@ -34,11 +36,13 @@ def main(arguments: Sequence[str]) -> None:
         print(f"base: nothing to run: {error}")
         return
     base = git.side(commit)
-    committed = environment.known(*base)
-    if committed and committed.kind == head.kind:
+    if (committed := environment.known(*base)) is None:
+        print(f"base: nothing to run: what {commit[:7]} was made with is not known")
+        return
+    if committed.kind == head.kind:
         print(f"base: nothing to run: both sides were made with {head.kind}")
         return
-    print(f"base: running {commit[:7]}, made with {committed.kind if committed else 'what is not known'}", flush=True)
+    print(f"base: running {commit[:7]}, made with {committed.kind}", flush=True)
     problem = ""
     try:
         if (here := kind_here(base[1](PARAMETERS) or b"")) != head.kind:
@@ -90,9 +94,7 @@ def reproduce(commit: str, kind: str) -> None:
 
 def made(folder: Path) -> str:
     """The kind of machine that the training in `folder` records. Raises `UserError`."""
-    return environment.parse(
-        "its run", lambda path: (folder / path).read_bytes() if (folder / path).exists() else None
-    ).kind
+    return environment.parse("its run", lambda path: git.on_disk(str(folder / path))).kind
 
 
 def call(folder: Path, *module: str) -> None:

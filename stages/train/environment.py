@@ -1,4 +1,4 @@
-"""What decides the bits of a training besides code, data and parameters: threads, precision, versions."""
+"""What decides the bits of a training besides code, data and parameters: precision, processor, versions."""
 
 import os
 import platform
@@ -28,6 +28,8 @@ def fix(seed: int, precision: str) -> tf.distribute.Strategy:
     "portable", oneDNN uses the same instructions on every processor. Call before TensorFlow computes anything.
     Returns the strategy to train with: several processes if TF_CONFIG names them, else this one.
     """
+    for name in [name for name in os.environ if name.startswith(("ONEDNN_", "DNNL_"))]:
+        del os.environ[name]  # settings of oneDNN that nothing would record
     if precision == "portable":
         os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -70,10 +72,12 @@ def processor_flags() -> set[str]:
 
 def processor(precision: str) -> str:
     """The instructions that decide the bits of a training in this precision, such as `x86_64 with AVX-512`."""
-    usable = {"bfloat16": INSTRUCTIONS, "float32": INSTRUCTIONS[2:], "portable": INSTRUCTIONS[3:]}[precision]
+    machine = {"AMD64": "x86_64"}.get(platform.machine(), platform.machine())
+    if precision == "portable":
+        return f"{machine} with AVX2" if machine == "x86_64" else machine
     flags = processor_flags()
-    best = next((f" with {name}" for name, flag in usable if flag in flags), "")
-    return platform.machine() + best
+    usable = INSTRUCTIONS if precision == "bfloat16" else INSTRUCTIONS[2:]
+    return machine + next((f" with {name}" for name, flag in usable if flag in flags), "")
 
 
 def versions() -> str:

@@ -14,10 +14,10 @@ from stages.train.dropout import Dropout
 def cnn(classes: int, *, dropout: float = 0.4, batch_normalization: bool = False) -> keras.Model:
     """The default, 390,922 parameters for ten classes.
 
-    Each image is brought to mean 0 and variance 1, so that contrast and brightness make no difference. The black border
-    is not 0 then, and padding with zeros would draw an edge around it: so the first convolution has no padding. Every
-    convolution is pooled at once, since large feature maps are what takes time on a CPU; for the same reason batch
-    normalisation, if it is on, follows the pool.
+    Each image is brought to one mean and one contrast first. The black border is not 0 then, and padding with zeros
+    would draw an edge around it: so the first convolution has no padding. Every convolution is pooled at once, since
+    large feature maps are what takes time on a CPU; for the same reason batch normalisation, if it is on, follows the
+    pool.
     """
     blocks = []
     for filters, size, padding in ((32, 5, "valid"), (64, 3, "same"), (128, 3, "same")):
@@ -25,8 +25,11 @@ def cnn(classes: int, *, dropout: float = 0.4, batch_normalization: bool = False
         blocks += [layers.BatchNormalization()] if batch_normalization else []
         blocks += [layers.ReLU()]
     head = [Dropout(dropout), layers.Dense(256, activation="relu"), Dropout(dropout)]
-    standardized = layers.LayerNormalization(axis=[1, 2, 3], center=False, scale=False)
-    return _sequential(*blocks, layers.Flatten(), *head, layers.Dense(classes), scaling=standardized)
+    inputs = keras.Input((28, 28, 1))
+    x = _of_equal_contrast(inputs)
+    for layer in (*blocks, layers.Flatten(), *head, layers.Dense(classes)):
+        x = layer(x)
+    return keras.Model(inputs, x)
 
 
 def cnn_fast(classes: int) -> keras.Model:
@@ -183,8 +186,19 @@ def tiny(classes: int, *, dropout: float = 0.1) -> keras.Model:
     )
 
 
-def _sequential(*stack: keras.Layer, scaling: keras.Layer | None = None) -> keras.Model:
-    return keras.Sequential([keras.Input((28, 28, 1)), scaling or layers.Rescaling(1 / 255), *stack])
+def _sequential(*stack: keras.Layer) -> keras.Model:
+    return keras.Sequential([keras.Input((28, 28, 1)), layers.Rescaling(1 / 255), *stack])
+
+
+def _of_equal_contrast(pixels: keras.KerasTensor) -> keras.KerasTensor:
+    """Each image less its mean, divided by the distance of its darkest and its brightest pixel.
+
+    The standard deviation would do as well. But its sum of squares depends on the order of the additions, and square
+    roots on the processor; sums and extremes of whole pixels are exact.
+    """
+    axes = (1, 2, 3)
+    span = keras.ops.max(pixels, axes, keepdims=True) - keras.ops.min(pixels, axes, keepdims=True)
+    return (pixels - keras.ops.mean(pixels, axes, keepdims=True)) / keras.ops.maximum(span, 1)
 
 
 def _pixels() -> tuple[keras.KerasTensor, keras.KerasTensor]:

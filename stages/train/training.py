@@ -149,12 +149,15 @@ def step_function(model: keras.Model, optimizer: keras.optimizers.Optimizer, par
     """One replica's share of a training step, given the indices of the whole batch, a seed and whether to augment.
 
     It returns the share of the batch's mean loss and of its accuracy: they are summed over the replicas, as the
-    gradients are. The replicas share `p.micro_batches` parts of the batch, each with random numbers of its own. A
-    replica computes the gradients of its parts side by side, every operation on one thread, and adds them in a fixed
-    order, so that the number of threads changes no bit.
+    gradients are. The replicas share `p.micro_batches` parts of the batch. A replica computes the gradients of its
+    parts side by side, every operation on one thread, and adds them in a fixed order: so the number of threads changes
+    no bit. Raises `UserError` if the replicas cannot share the parts equally.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    share, parts = batch // replicas, max(1, p.micro_batches // replicas)
+    if p.micro_batches % replicas:
+        raise UserError(f"train.micro_batches is {p.micro_batches}, must be a multiple of the {replicas} workers")
+    share = batch // replicas
+    parts = max(1, min(share, p.micro_batches // replicas))
     bounds = list(pairwise(share * number // parts for number in range(parts + 1)))
     classes = model.output_shape[-1]
     images = tf.constant(part["images"][..., np.newaxis])
@@ -237,7 +240,7 @@ def outputs(model: keras.Model, images: np.ndarray) -> np.ndarray:
 def prediction_function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """A graph from uint8 images to the outputs of `model`, float32, traced once for each model."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:-1]], tf.uint8)])
     def predict(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(model(tf.cast(images[..., tf.newaxis], tf.float32), training=False), tf.float32)
 
