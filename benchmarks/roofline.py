@@ -14,8 +14,8 @@ floating-point operations follows from the shapes: a multiplication and an addit
 matrix at each place where it is used, padding included. A bias or an activation that TensorFlow fused with a
 convolution or a product takes time in its row.
 
-Linux counts for how long threads that could run had no core because of other programs. All times are without that part;
-what other programs do to caches and memory remains.
+Linux counts how long threads waited for a core. All times are without that; what other programs do to caches and memory
+remains.
 """
 
 import argparse
@@ -317,8 +317,8 @@ def lines(step: Step, cores: int) -> list[str]:
     return [
         f"{step.plain.seconds * 1e3:.2f} ms a step, {flops / 1e9:.3g} GFLOP, {rate / 1e9:.3g} GFLOP/s: "
         f"{rate / step.peak:.0%} of the matrix peak of {step.peak / 1e9:.3g} GFLOP/s",
-        f"(traced {step.traced.seconds * 1e3:.2f} ms; without the time of other programs, "
-        f"{step.plain.disturbed:.0%} and {step.traced.disturbed:.0%})",
+        f"({step.traced.seconds * 1e3:.2f} ms while traced; other programs held the cores for "
+        f"{step.plain.disturbed:.0%} and {step.traced.disturbed:.0%} of the time, which is left out)",
         f"{'operation':29}{'shape':33}{'calls':>5}{'core ms':>9}{'time':>7}{'GFLOP/s':>9}{'peak':>7}",
         *(line(*row.work[:2], f"{row.calls:.0f}", row.seconds, rates(row)) for row in heavy),
         *(line(row.work.kind, "", f"{row.calls:.0f}", row.seconds) for row in others),

@@ -257,13 +257,15 @@ run("train", partial(main, sys.argv[1:]))
 def test_the_number_of_threads_changes_no_byte(project, environment, model):
     """`cnn` has dropout, `tiny` batch normalisation, `mobilenet_mini` depthwise convolutions."""
     runs = []
-    for cores in ("1", "2", "5"):
+    for cores in ("1", "5"):
         folder = project(192, model=model, epochs=2, batch_size=64, micro_batches=4)
         (folder / "cores.py").write_text(CORES)
-        process = start(folder, environment, "cores.py", CORES=cores)
-        assert process.wait(timeout=300) == 0, process.communicate()[1]
-        runs.append([(folder / output).read_bytes() for output in OUTPUTS])
-    assert runs[0] == runs[1] == runs[2]
+        runs.append((folder, start(folder, environment, "cores.py", CORES=cores)))
+    for _, process in runs:
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error
+    for output in OUTPUTS:
+        assert (runs[0][0] / output).read_bytes() == (runs[1][0] / output).read_bytes()
 
 
 def test_the_parts_of_a_batch_have_the_gradient_of_the_whole(tensorflow, settings, digits):
