@@ -32,7 +32,7 @@ def test_two_runs_in_different_surroundings_write_the_same_bytes(clone, german):
     *_, verdict, row = output.splitlines()
     assert verdict == "identical: all of these are the same, byte for byte"
     assert re.fullmatch(
-        r"\| .+, Python 3\.\d+\.\d+ \| \w+( with .+)? \| [0-9a-f]+ \| digits, fnn, \w+ \| [0-9a-f]{16} \|", row
+        r"\| .+, Python 3\.\d+\.\d+ \| \w+( with .+)? \| [\w.-]+ \| digits, fnn, \w+ \| [0-9a-f]{16} \|", row
     )
     compared = [line.split(":")[0].strip() for line in output.splitlines() if "SHA-256" in line]
     assert len(compared) == PIPELINE_WRITES
