@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from record import environment, lock, results
 from record.environment import Environment
@@ -34,13 +35,20 @@ class Point:
     numbers: Mapping[str, Number] | None
     problem: str
     test_data: str | None  # the checksum of what was scored; None if dvc.lock does not say
-    environment: Environment | None = None  # with what it was trained; None if that is not known
+    environment: Environment | None = None  # with what it was trained, as far as known up to here
 
 
 def points(commit: str) -> list[Point]:
-    """A point for each commit up to `commit` that changed the numbers, the oldest first."""
+    """A point for each commit up to `commit` that changed the numbers, the oldest first.
+
+    A commit that does not say with what its model was trained counts as the one before it, so that a step across it is
+    seen.
+    """
     changes = changes_of_numbers(commit)
-    return [point(change, *files) for change, files in zip(changes, files_of(changes))]
+    found = [point(change, *files) for change, files in zip(changes, files_of(changes))]
+    return list(
+        accumulate(found, lambda last, each: each if each.environment else replace(each, environment=last.environment))
+    )
 
 
 def changes_of_numbers(commit: str) -> list[Change]:

@@ -164,6 +164,14 @@ def test_a_step_to_another_machine_is_marked_in_table_and_picture_where_both_sid
     trained(known)
     repository.commits(34, test_data="beef")
     assert printed(capsys)[-3] == "-- other test data: do not compare across"
+    trained("damaged")
+    repository.commits(33, test_data="beef")
+    trained(known.replace("AVX2", "AMX"))
+    repository.commits(32, test_data="beef")
+    assert (
+        printed(capsys)[-3]
+        == "-- not trained alike, compare with care: x86_64 with AVX2 before; x86_64 with AMX from here"
+    )
 
 
 def test_a_lock_that_does_not_say_what_was_scored_is_no_bridge(repository, capsys):
