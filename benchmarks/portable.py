@@ -17,11 +17,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-
 from record.copies import copy_repository
 from record.identity import made
-from stages.common import parameters
 from stages.common.entry import UserError, run
 
 SOURCE = Path(__file__).with_name("another_processor.c")
@@ -55,11 +52,8 @@ def main() -> None:
         print(f"| {'pretended':32} | seconds | instructions | commit | run | SHA-256 of all outputs |")
         for number, (pose, variables) in enumerate(POSES.items()):
             copy = folder / str(number)
-            copy_repository(copy)
-            values = parameters.load()
-            values["download"]["dataset"] = "digits"
-            values["train"] |= {"precision": chosen.precision, "epochs": chosen.epochs}
-            (copy / parameters.FILE).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+            train = {"precision": chosen.precision, "epochs": chosen.epochs}
+            copy_repository(copy, {"download": {"dataset": "digits"}, "train": train})
             start = time.perf_counter()
             pipeline(copy, library, variables)
             print(f"| {pose:32} | {time.perf_counter() - start:7.1f} | {made(copy)} |", flush=True)

@@ -18,11 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from record.copies import copy_repository
 from record.identity import described, files, machine, made, outputs
-from stages.common import parameters
 from stages.common.entry import UserError, run
 
 SURROUNDINGS = Path(__file__).parent / "surroundings"
@@ -58,6 +55,7 @@ RUNS = {
         "CORES": "one",
     },
 }
+PORTABLE = {"download": {"dataset": "digits"}, "train": {"precision": "portable"}}  # what --portable changes
 COMMAS = [f"{name}.UTF-8" for name in ("de_DE", "fr_FR", "es_ES", "it_IT", "pt_BR", "nl_NL", "pl_PL", "ru_RU", "sv_SE")]
 
 
@@ -74,25 +72,17 @@ def main(arguments: Sequence[str]) -> None:
         folder = Path(name)
         copies = [folder / path / "repository" for path in RUNS]
         for copy, settings in zip(copies, (first, second)):
-            copy_here(copy, portable)
+            copy_repository(copy, PORTABLE if portable else None)
             print(f"identical: running the pipeline, folders listed {settings['LIST_FOLDERS']}", flush=True)
             reproduce(copy, dict(settings))
-        unlike = [line for path in outputs() for line in differences(copies[0], copies[1], path)]
-        for path in outputs():
+        paths = outputs()
+        unlike = [line for path in paths for line in differences(copies[0], copies[1], path)]
+        for path in paths:
             print(f"  {path}: {described(copies[0] / path)}")
         if unlike:
             raise UserError("\n".join(["the two runs differ", *unlike]))
         print("identical: all of these are the same, byte for byte")
         print(f"| {machine()} | {made(copies[0])} |")
-
-
-def copy_here(to: Path, portable: bool) -> None:
-    """A copy of the working tree, if `portable` with these two parameters."""
-    copy_repository(to)
-    if portable:
-        values = parameters.load()
-        values["download"]["dataset"], values["train"]["precision"] = "digits", "portable"
-        (to / parameters.FILE).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
 def comma_locale() -> str | None:
