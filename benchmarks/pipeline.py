@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-
 from record.copies import copy_repository
+from record.documents import dump
 from record.parameters import STAGES
+from stages.common import parameters
 from stages.common.entry import no_arguments
 
 IMPORTS = {  # what a stage imports only after checking its input
@@ -86,9 +86,9 @@ def timed(folder: Path, *command: str) -> tuple[float, float]:
 def change(folder: Path, stage: str, key: str, value: int) -> None:
     """Set one parameter in the params.yaml of `folder`."""
     path = folder / "params.yaml"
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = parameters.load(path)
     values[stage][key] = value
-    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    path.write_text(dump(values), encoding="utf-8")
 
 
 if __name__ == "__main__":

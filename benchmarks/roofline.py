@@ -30,6 +30,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, get_args
 
 from stages.common import parameters
+from stages.train import processor
 from stages.train.params import Train
 
 SIDE = 2048  # of the matrices whose product shows the peak
@@ -126,10 +127,10 @@ def main() -> None:
     from stages.train.__main__ import read
 
     p = Train.model_validate(blocks[chosen.model])
-    precision = environment.choose_precision(chosen.precision or p.precision)
+    precision = processor.choose_precision(chosen.precision or p.precision)
     environment.fix(p.seed, precision)
     step = measure(p, read("train"), precision, chosen.steps, chosen.rounds)
-    cores = environment.cores()
+    cores = processor.cores()
     print(f"{chosen.model}: {p.batch_size} images in {p.micro_batches} parts, {precision}, {cores} cores")
     print(*lines(step, cores), sep="\n")
 
@@ -153,7 +154,7 @@ def measure(p: Train, part: dict[str, Any], precision: str, steps: int, rounds: 
 
     epoch = training.epoch_function(noted, average, steps * p.batch_size, p.batch_size, p.seed)
     train = partial(epoch, tf.constant(0), p.augmentation is not None)
-    multiply = products(environment.cores(), tf.bfloat16 if precision == "bfloat16" else tf.float32)
+    multiply = products(processor.cores(), tf.bfloat16 if precision == "bfloat16" else tf.float32)
     train(), multiply()
     plain, multiplied, traces = [], [], []
     for _ in range(rounds):
@@ -167,7 +168,7 @@ def measure(p: Train, part: dict[str, Any], precision: str, steps: int, rounds: 
         sorted(rows, key=lambda row: -row.seconds),
         Timing(timing.seconds / steps, timing.disturbed),
         Timing(min(plain).seconds / steps, min(plain).disturbed),
-        environment.cores() * product_flops(SIDE, SIDE, SIDE) / min(multiplied).seconds,
+        processor.cores() * product_flops(SIDE, SIDE, SIDE) / min(multiplied).seconds,
     )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common import parameters
+from stages.train import processor
 from stages.train.params import Train
 
 # Each includes the ones before it; the first is a whole epoch as one graph, on images kept in memory.
@@ -129,7 +130,7 @@ def ours(p: Train, rung: int) -> dict[str, float]:
     train, validation = read("train"), read("validation")
     build = partial(getattr(models, p.model), 10, **p.model_options)
     start = time.perf_counter()
-    members, _ = fitting.fit_members(build, train, validation, p, environment.choose_precision(p.precision))
+    members, _ = fitting.fit_members(build, train, validation, p, processor.choose_precision(p.precision))
     seconds = time.perf_counter() - start
     test, shipped = read("test"), export.shippable(build, members, p.model)
     return {
@@ -149,7 +150,7 @@ def stock(p: Train) -> dict[str, float]:
         keras.utils.set_random_seed(p.seed)
         model = getattr(models, p.model)(10)
     arrays = [
-        (part["images"][..., None].astype("float32"), part["labels"].astype("int64"))
+        (part["images"].astype("float32"), part["labels"].astype("int64"))
         for part in (read("train"), read("validation"))
     ]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from record.documents import dump
 from record.git import git
 from stages.common import parameters
 
@@ -28,5 +27,5 @@ def copy_repository(to: Path, changes: Mapping[str, Mapping[str, Any]] | None = 
         values = parameters.load()
         for block, own in changes.items():
             values[block] |= own
-        (to / parameters.FILE).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        (to / parameters.FILE).write_text(dump(values), encoding="utf-8")
     subprocess.run(["git", "init", "--quiet"], cwd=to, check=True)

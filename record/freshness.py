@@ -9,13 +9,13 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import yaml
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
 from dvc.output import Output
 from dvc.repo import Repo
 from dvc.stage import Stage
 from dvc_data.hashfile.tree import Tree
+from ruamel.yaml.error import YAMLError
 
 from record import lock
 from record.lock import ABSENT
@@ -42,7 +42,7 @@ def by_stage(locks: Collection[str]) -> dict[str, list[str]]:
                         found[stage.addressing] = problems or (leftovers(stage, entry) if entry else [])
                 prefix = "" if file == lock.FILE else f"{pipeline(file)}:"
                 found |= {prefix + name: [f"it is {GONE}: delete its entry there"] for name in held}
-    except (DvcException, yaml.YAMLError) as error:
+    except (DvcException, YAMLError) as error:
         raise UserError(" ".join(str(error).split())) from None
     return found
 

@@ -1,42 +1,14 @@
 """dvc.lock: what each stage read and wrote when it last ran."""
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
+from record.documents import UNREADABLE, line_of, load
 from stages.common.entry import UserError
 
 FILE = "dvc.lock"
-DEEPEST = 100  # levels of nested YAML
 ABSENT = object()
-UNREADABLE = (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError)  # of a file's content
-
-
-class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML as DVC reads it, version 1.2: 1e-05 is a number, `yes` and `12:30` are text, no key is there twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(problem=f"{twice[0]} is there twice", problem_mark=node.start_mark)
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
-
-
-# PyYAML's own rules for these types follow YAML 1.1.
-Loader.yaml_implicit_resolvers = {
-    letter: [(tag, rule) for tag, rule in rules if tag.rpartition(":")[2] not in ("bool", "float", "int")]
-    for letter, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-for _type, _rule, _letters in (
-    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?(0|[1-9]\d*)", "-+0123456789"),
-    ("float", r"[-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf)|\.nan", "-+.0123456789"),
-):
-    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_type}", re.compile(rf"(?:{_rule})\Z"), list(_letters))
 
 
 @dataclass(frozen=True)
@@ -85,22 +57,6 @@ def parse(where: str, text: bytes) -> Lock:
         return Lock({str(name): _stage(entry) for name, entry in entries.items()})
     except UNREADABLE as error:
         raise UserError(f"{where}: cannot be read as a lock{line_of(error)}: run `dvc repro` there") from None
-
-
-def load(text: bytes) -> Any:
-    """The values in the YAML `text`, as DVC reads them. Raises one of `UNREADABLE`."""
-    depth = 0
-    for event in yaml.parse(text, Loader):  # unlike loading, this does not recurse: C code would overflow the stack
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise ValueError("nested too deeply")
-    return yaml.load(text, Loader)
-
-
-def line_of(error: Exception) -> str:
-    """Where a YAML file is wrong, such as ` (line 3)`; empty if that is not known."""
-    mark = getattr(error, "problem_mark", None)
-    return f" (line {mark.line + 1})" if mark else ""
 
 
 def differences(key: str, locked: Any, now: Any) -> list[str]:

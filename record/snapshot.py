@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, TypeVar
 
-import yaml
-
 from record import lock, results
+from record.documents import UNREADABLE, dump, line_of, load
 from record.git import Read, inside
-from record.lock import ABSENT, UNREADABLE, Lock, line_of
+from record.lock import ABSENT, Lock
 from record.results import MISTAKES, NUMBERS, Number, Results
 from stages.common.entry import UserError
 
@@ -105,7 +104,7 @@ def take(name: str, read: Read, gated: Collection[str]) -> Snapshot:
 def pipeline(where: str, text: bytes) -> Pipeline:
     """The stages of a dvc.yaml, and the JSON files that it declares as metrics. Raises `UserError`."""
     try:
-        values = lock.load(text)
+        values = load(text)
         lists = [holder.get("metrics") or [] for holder in (values, *values["stages"].values())]
         # An entry is a path, or a mapping of one path to its options.
         named = [
@@ -119,7 +118,7 @@ def pipeline(where: str, text: bytes) -> Pipeline:
 def parameters(where: str, text: bytes) -> dict[str, Any]:
     """The values of a file of parameters. Raises `UserError`."""
     try:
-        values = lock.load(text)
+        values = load(text)
         dict(_leaves(values))  # fails if an anchor holds itself
         return dict(values)
     except UNREADABLE as error:
@@ -225,5 +224,4 @@ def _at(values: Any, dotted: str) -> Any:
 
 def _yaml(value: Any) -> str:
     """A value on one line, as in params.yaml: `0.003`, `'1'`, `[a, b]`, `null`."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True)
-    return text.removesuffix("...\n").strip()
+    return dump(value, one_line=True).removesuffix("...\n").strip()

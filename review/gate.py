@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field
 
-from record import lock
+from record import documents
 from record.results import NUMBERS, Number
 from review.compare import Comparison
 from stages.common import parameters
@@ -71,9 +70,9 @@ def name(file: str, key: str) -> str:
 def read(where: str, text: bytes) -> Gate:
     """The gate in `text`. Raises `UserError`: not YAML, unknown or missing keys, wrong types."""
     try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not valid YAML{lock.line_of(error)}") from None
+        values = documents.load(text)
+    except documents.UNREADABLE as error:
+        raise UserError(f"{where}: not valid YAML{documents.line_of(error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{where}: no rules: it must hold `metrics`")
     try:

@@ -7,6 +7,7 @@ import pytest
 from helpers.clone import ROOT
 from helpers.commits import MACHINE, GitRepository, alone
 from record import environment, rerun
+from stages.train import processor
 from tools import base
 
 PIPELINE = """\
@@ -161,8 +162,6 @@ def test_without_a_base_or_a_machine_it_is_the_review_that_tells(branch, capsys,
 
 
 def test_the_kind_is_that_of_the_training_with_the_parameters_of_the_base():
-    from stages.train import environment as training
-
     kinds = {asked: base.kind_here(f"train: {{precision: {asked}}}".encode()) for asked in ("auto", "portable")}
-    assert kinds["portable"] == f"portable, {training.processor('portable')}"
+    assert kinds["portable"] == f"portable, {processor.kind('portable')}"
     assert kinds["auto"] == base.kind_here(b"train: {}")

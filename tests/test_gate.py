@@ -153,7 +153,7 @@ def test_the_gate_of_this_repository_is_valid_and_lets_its_own_numbers_pass():
         ({"tolerence": 0.1}, "accuracy.tolerence is unknown"),
         ({"better": "up"}, "accuracy.better is 'up', must be 'higher' or 'lower'"),
         ({"tolerance": None}, "accuracy.tolerance is None, must be a valid number"),
-        ({"tolerance": "0.1"}, "accuracy.tolerance is '0.1', which YAML reads as text: write 0.1"),
+        ({"tolerance": "0.1"}, "accuracy.tolerance is '0.1', which is text: write 0.1 without quotes"),
         ({"tolerance": -0.1}, "accuracy.tolerance is -0.1, must be greater than or equal to 0"),
         ({"tolerance": math.inf}, "accuracy.tolerance is inf, must be a finite number"),
         ({"limit": math.nan}, "accuracy.limit is nan, must be a finite number"),
@@ -171,7 +171,7 @@ def test_a_wrong_rule_is_one_line(change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("metrics: [", "not valid YAML (line 1)"),
+        ("metrics: [", "not valid YAML (line 2)"),
         ("<<<<<<< ours\nmetrics: {}", "not valid YAML (line 2)"),
         ("a: 2026-13-45", "not valid YAML"),
         ("[" * 1000, "not valid YAML"),

@@ -1,5 +1,6 @@
 """What a mistake in params.yaml or datasets.yaml is answered with, by the stages and by `make check`."""
 
+import errno
 import math
 import re
 import shutil
@@ -9,10 +10,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
+from dvc.utils.serialize import parse_yaml
 
+from record import documents
 from record import parameters as checked
 from stages.common import parameters
-from stages.common.entry import UserError
+from stages.common.entry import UserError, run
+from stages.common.files import found
 from stages.train.params import Train, model_functions
 from tools import check
 
@@ -47,13 +52,14 @@ def test_the_parameters_of_the_repository_are_sound(mistakes, monkeypatch, capsy
             1,
             "params.yaml: train.learnig_rate is unknown: misspelt, or not a parameter of this block",
         ),
-        ("train.epochs", "3", "params.yaml: train.epochs is '3', which YAML reads as text: write 3"),
+        ("train.epochs", "3", "params.yaml: train.epochs is '3', which is text: write 3 without quotes"),
         ("train.epochs", "many", "params.yaml: train.epochs is 'many', must be a valid integer"),
         (
             "train.learning_rate",
             yaml.safe_load("5e-3"),
-            "params.yaml: train.learning_rate is '5e-3', which YAML reads as text: write 0.005",
+            "params.yaml: train.learning_rate is '5e-3', which is text: write 0.005 without quotes",
         ),
+        ("train.epochs", 10**9, "params.yaml: train.epochs is 1000000000, must be less than or equal to 100000"),
         ("train.learning_rate", "nan", "params.yaml: train.learning_rate is 'nan', must be a valid number"),
         (
             "train.optimizer",
@@ -212,10 +218,32 @@ def test_a_file_that_is_not_yaml_is_told_with_its_line(tmp_path):
 def test_a_key_that_is_there_twice_is_told_with_its_line_and_a_merged_one_may_be(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("train:\n  seed: 1\nreport: {}\ntrain: {}\n")
-    with pytest.raises(UserError, match=rf"^{path} line 4: not valid YAML \(train is there twice\)$"):
+    with pytest.raises(UserError, match=rf'^{path} line 4: not valid YAML \(found duplicate key "train"\)$'):
         parameters.load(path)
     path.write_text("shared: &shared {seed: 1, epochs: 2}\na: {<<: *shared, seed: 3}\nb: {<<: *shared}\n")
     assert parameters.load(path)["a"] == {"seed": 3, "epochs": 2}
+
+
+def test_what_dvc_writes_for_an_experiment_is_read_as_it_was_meant(tmp_path):
+    path = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", path)
+    changes = {"learning_rate": 0.00001, "label_smoothing": 1e-3, "epochs": 12, "seed": 1_000}
+    apply_overrides(str(path), [f"train.{key}={value}" for key, value in changes.items()])
+    assert "1e-05" in path.read_text()
+    block = parameters.read("train", Train, path)
+    assert {key: getattr(block, key) for key in changes} == changes
+
+
+@pytest.mark.parametrize(
+    "text", ["1e-05", "5E3", "0o17", "017", "1_000", "yes", "on", "12:30", "1e5", ".5", "~", "2024-01-02", "'1e-05'"]
+)
+def test_every_file_is_read_in_the_dialect_of_dvc(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(f"a:\n  b: {text}\n")
+    expected = parse_yaml(path.read_text(), str(path))
+    for values in (parameters.load(path), documents.load(path.read_bytes())):
+        assert values == expected and type(values["a"]["b"]) is type(expected["a"]["b"])
+    assert documents.load(documents.dump(expected).encode()) == expected
 
 
 def test_a_date_that_does_not_exist_is_told(tmp_path):
@@ -327,3 +355,52 @@ def test_the_file_is_laid_out_as_dvc_writes_it_so_that_an_experiment_changes_one
     apply_overrides(str(copy), ["train.seed=12345"])
     lines = [(ROOT / "params.yaml").read_text(encoding="utf-8").splitlines(), copy.read_text("utf-8").splitlines()]
     assert [after.split()[:2] for before, after in zip(*lines) if before != after] == [["seed:", "12345"]]
+
+
+@pytest.mark.parametrize("place", ["tmp1a2b3c", "standalone/tmp1a2b3c"])
+def test_a_relative_path_means_the_same_file_in_a_temporary_workspace_of_dvc(tmp_path, monkeypatch, place):
+    workspace = tmp_path / "clone/.dvc/tmp/exps" / place
+    workspace.mkdir(parents=True)
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "clone/untracked.keras").touch()
+    for folder in (tmp_path / "clone", workspace):
+        (folder / "tracked.keras").touch()
+        monkeypatch.chdir(folder)
+        assert found("../mirror").samefile(tmp_path / "mirror")
+        assert found("untracked.keras").samefile(tmp_path / "clone/untracked.keras")
+        assert found("tracked.keras").samefile(folder / "tracked.keras")
+        assert found(str(tmp_path / "mirror")) == tmp_path / "mirror"
+        assert found("~/x") == Path.home() / "x"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "no space left on the disk"),
+        (OSError("1013712 requested and 913280 written"), "no space left on the disk"),  # NumPy's
+        (MemoryError("Unable to allocate 2 TiB"), "not enough memory: Unable to allocate 2 TiB"),
+        (MemoryError(), "not enough memory: close other programs"),
+    ],
+)
+def test_a_full_disk_or_memory_is_told_in_one_line(error, line):
+    def fail():
+        raise error
+
+    with pytest.raises(SystemExit, match=f"^train: {line}"):
+        run("train", fail)
+
+
+def test_an_interrupted_stage_says_so_in_one_line(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end:
+        run("train", interrupted)
+    assert end.value.code == 130 and capsys.readouterr().err == "train: interrupted\n"
+
+
+def test_a_file_that_is_nested_too_deeply_is_told(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("a: " + "[" * 5000 + "]" * 5000)
+    with pytest.raises(UserError, match=rf"^{path}: not valid YAML \(nested more than 100 levels deep\)$"):
+        parameters.load(path)

@@ -321,7 +321,7 @@ def test_a_key_that_is_there_twice_fails(project):
     stale(project)
     project.write("params.yaml", (project.folder / "params.yaml").read_text() + "download: {dataset: mnist}\n")
     passed, page = project.review("main")
-    assert not passed and "params.yaml in the working tree: cannot be read as parameters (line 1)" in first(page)
+    assert not passed and "params.yaml in the working tree: cannot be read as parameters (line 7)" in first(page)
 
 
 def test_a_parameter_of_the_data_set_that_was_not_run_fails_and_names_its_file(project):

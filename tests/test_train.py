@@ -19,6 +19,7 @@ import yaml
 from benchmarks import portable
 from stages.common.entry import UserError
 from stages.common.parameters import check
+from stages.train import processor
 from stages.train.params import Train, model_functions
 
 pytestmark = pytest.mark.xdist_group("train")
@@ -80,13 +81,31 @@ def start(folder, environment, *arguments, **variables):
     )
 
 
+# Each alone would change the model or end the stage.
+SETTINGS = {
+    "KERAS_BACKEND": "jax",
+    "KERAS_NNX_ENABLED": "1",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "TF_SET_ONEDNN_FPMATH_MODE": "BF16",
+    "TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit",
+    "XLA_FLAGS": "--no_such_flag",
+}
+KERAS_JSON = {"backend": "torch", "floatx": "float64", "epsilon": 0.1, "image_data_format": "channels_first"}
+
+
 @pytest.fixture(scope="module")
 def trained(project, environment):
-    """Two folders in which the stage has run on the same data, with what it wrote to the standard streams."""
+    """Two folders in which the stage has run on the same data, with what it wrote to the standard streams.
+
+    The second run is that of another user, who has settings of TensorFlow and Keras.
+    """
     runs = []
-    for hash_seed in ("1", "2"):
+    for variables in ({"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2"} | SETTINGS):
         folder = project(1400, **CHEAP)
-        runs.append((folder, start(folder, environment, "-m", "stages.train", PYTHONHASHSEED=hash_seed)))
+        (folder / "home/.keras").mkdir(parents=True)
+        (folder / "home/.keras/keras.json").write_text(json.dumps(KERAS_JSON))
+        variables |= {"HOME": str(folder / "home"), "KERAS_HOME": str(folder / "home/.keras")}
+        runs.append((folder, start(folder, environment, "-m", "stages.train", **variables)))
     results = [(folder, *process.communicate(timeout=300), process.returncode) for folder, process in runs]
     for _, _, error, code in results:
         assert code == 0, error
@@ -104,7 +123,7 @@ OUTPUTS = [
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_two_runs_give_the_same_bytes(trained, output):
+def test_two_runs_give_the_same_bytes_whatever_a_user_has_set(trained, output):
     (first, *_), (second, *_) = trained
     assert (first / output).read_bytes() == (second / output).read_bytes()
 
@@ -176,11 +195,9 @@ def test_the_keras_and_the_litert_model_agree_and_score_what_the_metrics_say(ten
         ("portable", set(), "portable"),  # not known
     ],
 )
-def test_precision_is_what_the_processor_is_fast_in_unless_it_is_forced(tensorflow, monkeypatch, asked, flags, chosen):
-    from stages.train import environment
-
-    monkeypatch.setattr(environment, "processor_flags", lambda: flags)
-    assert environment.choose_precision(asked) == chosen
+def test_precision_is_what_the_processor_is_fast_in_unless_it_is_forced(monkeypatch, asked, flags, chosen):
+    monkeypatch.setattr(processor, "flags", lambda: flags)
+    assert processor.choose_precision(asked) == chosen
 
 
 @pytest.mark.parametrize(
@@ -194,21 +211,23 @@ def test_precision_is_what_the_processor_is_fast_in_unless_it_is_forced(tensorfl
         ("float32", set(), "x86_64"),
     ],
 )
-def test_of_a_processor_only_what_decides_the_bits_is_recorded(tensorflow, monkeypatch, precision, flags, kind):
-    from stages.train import environment
-
-    monkeypatch.setattr(environment, "processor_flags", lambda: flags)
-    monkeypatch.setattr(environment.platform, "machine", lambda: "x86_64")
-    assert environment.processor(precision) == kind
+def test_of_a_processor_only_what_decides_the_bits_is_recorded(monkeypatch, precision, flags, kind):
+    monkeypatch.setattr(processor, "flags", lambda: flags)
+    monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
+    assert processor.kind(precision) == kind
 
 
-def test_a_processor_without_the_instructions_of_portable_is_told(tensorflow, monkeypatch):
-    from stages.train import environment
-
-    monkeypatch.setattr(environment, "processor_flags", lambda: {"sse4_1", "avx"})
-    monkeypatch.setattr(environment.platform, "machine", lambda: "x86_64")
+def test_a_processor_without_the_instructions_of_portable_is_told(monkeypatch):
+    monkeypatch.setattr(processor, "flags", lambda: {"sse4_1", "avx"})
+    monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
     with pytest.raises(UserError, match="train.precision is portable, which needs AVX2, and this processor lacks it"):
-        environment.choose_precision("portable")
+        processor.choose_precision("portable")
+
+
+def first(count, digits):
+    """So many of the digits, as the training takes them."""
+    images, labels = digits
+    return {"images": images[:count, ..., np.newaxis], "labels": labels[:count]}
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -227,8 +246,7 @@ def test_the_precision_that_is_asked_for_is_trained_in_and_recorded(project, env
 def test_a_forced_precision_is_that_of_the_layers(tensorflow, settings, digits, precision):
     from stages.train import fitting, models
 
-    images, labels = digits
-    part = {"images": images[:32], "labels": labels[:32]}
+    part = first(32, digits)
     p = settings(**CHEAP | {"epochs": 1}, augmentation=0)
     model, _ = fitting.fit(lambda: models.fnn(10), part, part, p, precision)
     assert {layer.compute_dtype for layer in model.layers if layer.weights} == {precision}
@@ -245,10 +263,10 @@ import os, sys
 from functools import partial
 
 from stages.common.entry import run
-from stages.train import environment
+from stages.train import processor
 from stages.train.__main__ import main
 
-environment.cores = lambda: int(os.environ["CORES"])
+processor.cores = lambda: int(os.environ["CORES"])
 run("train", partial(main, sys.argv[1:]))
 """
 
@@ -271,7 +289,7 @@ def test_the_number_of_threads_changes_no_byte(project, environment, model):
 def test_the_parts_of_a_batch_have_the_gradient_of_the_whole(tensorflow, settings, digits):
     from stages.train import fitting, models
 
-    part = {"images": digits[0][:100], "labels": digits[1][:100]}
+    part = first(100, digits)
     trained = []
     for parts in (1, 3):  # 32 images in 3 parts are not equally many
         p = settings(**CHEAP | {"epochs": 1, "micro_batches": parts}, augmentation=0)
@@ -282,13 +300,13 @@ def test_the_parts_of_a_batch_have_the_gradient_of_the_whole(tensorflow, setting
 
 
 def test_the_outputs_are_those_of_one_batch_in_order_on_any_number_of_cores(tensorflow, digits, monkeypatch):
-    from stages.train import environment, models, training
+    from stages.train import models, training
 
-    images, model = digits[0][:250], models.fnn(10)
+    images, model = digits[0][:250, ..., np.newaxis], models.fnn(10)
     whole = training.outputs(model, images)
     monkeypatch.setattr(training, "EVALUATION_BATCH", 16)
     for cores in (1, 5):
-        monkeypatch.setattr(environment, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(processor, "cores", lambda cores=cores: cores)
         np.testing.assert_allclose(training.outputs(model, images), whole, atol=1e-5)
 
 
@@ -299,7 +317,7 @@ def test_workers_that_cannot_share_the_parts_equally_are_told(tensorflow, settin
         num_replicas_in_sync = 3
 
     monkeypatch.setattr(training.tf.distribute, "get_strategy", Three)
-    part = {"images": digits[0][:64], "labels": digits[1][:64]}
+    part = first(64, digits)
     with pytest.raises(UserError, match="train.micro_batches is 4, must be a multiple of the 3 workers"):
         training.step_function(models.fnn(10), None, part, 32, settings(**CHEAP | {"micro_batches": 4}))
 
@@ -314,7 +332,7 @@ def test_the_parts_of_a_batch_draw_random_numbers_of_their_own(tensorflow, setti
         return x
 
     monkeypatch.setattr(training, "augment", noted)
-    part = {"images": digits[0][:64], "labels": digits[1][:64]}
+    part = first(64, digits)
     p = settings(**CHEAP | {"epochs": 2, "micro_batches": 4})
     fitting.fit(lambda: models.fnn(10), part, part, p, "float32")
     assert len(seeds) == len(set(seeds)) == 2 * 2 * 4  # epochs, steps, parts
@@ -358,16 +376,18 @@ def test_portable_kernels_give_the_same_bits_on_every_processor(tmp_path, enviro
     assert output.strip() == "f30c20d4394d", error  # another version of TensorFlow may need another
 
 
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (40, 24, 1)])
 @pytest.mark.parametrize("name", model_functions())
-def test_every_model_gives_finite_logits_for_raw_pixels(tensorflow, digits, name):
+def test_every_model_gives_finite_logits_for_raw_pixels(tensorflow, name, shape):
     import keras
 
     from stages.train import models
 
     keras.utils.set_random_seed(1)
-    model = getattr(models, name)(7)
-    assert model.input_shape == (None, 28, 28, 1)
-    logits = np.asarray(model(digits[0][:4, :, :, np.newaxis].astype(np.float32), training=False))
+    model = getattr(models, name)(7, shape)
+    assert model.input_shape == (None, *shape)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, *shape)).astype(np.float32)
+    logits = np.asarray(model(pixels, training=False))
     assert logits.shape == (4, 7)
     assert np.isfinite(logits).all()
     # Logits and not probabilities: rows that sum to 1 would be trained on twice softened.
@@ -506,36 +526,6 @@ def test_history_tells_the_rate_of_each_epochs_end(trained):
     assert rates.max() > 0
 
 
-# Dropout and augmentation differ by worker, as they should: this model and these parameters have none.
-WITHOUT_DROPOUT = """
-from stages.common.entry import run
-from stages.train import params
-from stages.train.__main__ import main
-
-params.model_functions = lambda: {"bare": {}}
-
-from stages.train import environment, models
-import keras
-
-
-def bare(classes):
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            layers.Rescaling(1 / 255),
-            layers.Conv2D(4, 5, strides=2, activation="relu"),
-            layers.Flatten(),
-            layers.Dense(classes),
-        ]
-    )
-
-
-models.bare = bare
-run("train", main)
-"""
-
-
 def free_ports(count):
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
@@ -547,16 +537,15 @@ def free_ports(count):
 
 
 def test_two_workers_follow_the_course_of_one_process_and_only_the_first_writes(project, settings, environment):
-    plain = settings(augmentation=0, epochs=3, batch_size=32, micro_batches=2, precision="float32", weight_average=0.9)
-    block = plain.model_dump() | {"model": "bare"}
+    options = {"epochs": 3, "batch_size": 32, "micro_batches": 2, "precision": "float32", "weight_average": 0.9}
+    block = settings(model="fnn", **options).model_dump()  # with dropout and augmentation
     cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
     runs = []
     for index in (None, 0, 1):
         folder = project(330, train=block)
-        (folder / "worker.py").write_text(WITHOUT_DROPOUT)
         task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
         variables = {} if index is None else {"TF_CONFIG": json.dumps(task)}
-        runs.append((folder, start(folder, environment, "worker.py", **variables)))
+        runs.append((folder, start(folder, environment, "-m", "stages.train", **variables)))
     try:
         errors = [process.communicate(timeout=200)[1] for _, process in runs]
     finally:

@@ -36,7 +36,7 @@ def run(digits):
     from stages.train import environment, fitting, models
 
     environment.tf.get_logger().setLevel("ERROR")
-    images, labels = digits
+    images, labels = digits[0][..., np.newaxis], digits[1]
     train = {"images": images[:400], "labels": labels[:400]}
     validation = {"images": images[-200:], "labels": labels[-200:]}
     block = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["train"]
@@ -175,7 +175,7 @@ def test_an_ensemble_is_its_seeds_models_averaged_in_one(run):
     assert len(history) == 1
     outputs = [export.tf.nn.softmax(training.outputs(member, run.validation["images"])).numpy() for member in members]
     shipped = export.shippable(run.build, members, "ensemble")
-    together = shipped(run.validation["images"][..., np.newaxis].astype("float32")).numpy()
+    together = shipped(run.validation["images"].astype("float32")).numpy()
     np.testing.assert_allclose(together, np.mean(outputs, axis=0), atol=1e-5)
 
 
@@ -218,7 +218,7 @@ def test_a_start_that_is_another_file_than_params_says_is_refused(tmp_path, pres
 
 
 def test_a_start_that_does_not_fit_is_told_of_the_block_that_names_it(run, tmp_path):
-    from stages.train import fitting
+    from stages.train import fitting, models
 
     start = {"path": str(tmp_path / "start.keras"), "sha256": hashlib.sha256(b"no model").hexdigest()}
     p = check("train", run.block | {"init_from": start | {"frozen_layers": 0}}, Train)
@@ -226,7 +226,7 @@ def test_a_start_that_does_not_fit_is_told_of_the_block_that_names_it(run, tmp_p
         initialization.check(p.init_from, "comparison/params.yaml: models.net")
     (tmp_path / "start.keras").write_bytes(b"no model")
     with pytest.raises(UserError, match=r"^comparison/params.yaml: models.net.init_from.path is .*, not a Keras model"):
-        fitting.checked(run.build, p, "comparison/params.yaml: models.net")
+        fitting.checked(run.build, p, models.STANDARD, "comparison/params.yaml: models.net")
 
 
 @pytest.mark.parametrize(("frozen", "most"), [(3, 2), (2, 1)])
@@ -279,7 +279,27 @@ def test_a_network_that_cannot_be_built_is_told(run, changes, line):
 
     p = check("train", run.block | changes, Train)
     with pytest.raises(UserError, match=f"^here.{line}"):
-        fitting.checked(partial(getattr(models, p.model), 10, **p.model_options), p, "here")
+        fitting.checked(partial(getattr(models, p.model), 10, **p.model_options), p, models.STANDARD, "here")
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (6, 20, 3)])
+def test_images_that_are_too_small_for_the_network_are_told(run, shape):
+    from stages.train import fitting, models
+
+    p = check("train", run.block | {"model": "cnn", "model_options": {}}, Train)
+    size = "×".join(map(str, shape))
+    with pytest.raises(UserError, match=f"^here.model is cnn, which does not take images of {size}: "):
+        fitting.checked(partial(models.cnn, 10, shape), p, shape, "here")
+
+
+def test_a_fault_of_a_network_is_no_mistake_of_the_user(run):
+    from stages.train import fitting, models
+
+    def faulty():
+        raise ValueError("forgotten")
+
+    with pytest.raises(ValueError, match="forgotten"):
+        fitting.checked(faulty, check("train", run.block | {"model_options": {}}, Train), models.STANDARD, "here")
 
 
 def test_more_folds_than_the_images_allow_are_told():
@@ -412,13 +432,27 @@ def test_fitted_temperature_undoes_overconfidence_and_the_shipped_model_carries_
 
 
 def test_dropout_keeps_its_share_and_the_expected_sum(run):
-    from stages.train.dropout import Dropout
+    from stages.train.dropout import Dropout, seeded
 
-    kept = Dropout(0.3)(np.ones((500, 401), np.float32), training=True).numpy()
+    with seeded(np.array([1, 2], np.int32)):
+        kept = Dropout(0.3)(np.ones((500, 401), np.float32), training=True).numpy()
     assert np.mean(kept == 0) == pytest.approx(0.3, abs=0.01)
     assert kept.mean() == pytest.approx(1, abs=0.01)
     assert np.corrcoef(kept[:, 0], kept[:, 1])[0, 1] == pytest.approx(0, abs=0.2)
     assert (Dropout(0.3)(np.ones((3, 3)), training=False).numpy() == 1).all()
+
+
+def test_dropout_depends_on_the_step_the_part_of_the_batch_and_the_layer_and_on_nothing_else(run):
+    from stages.train.dropout import Dropout, seeded
+
+    layer, ones = Dropout(0.5), np.ones((40, 40), np.float32)
+
+    def masks(*seed):
+        with seeded(np.array(seed, np.int32)):
+            return [layer(ones, training=True).numpy().tobytes() for _ in range(2)]
+
+    assert masks(3, 0) == masks(3, 0)
+    assert len({*masks(3, 0), *masks(3, 1), *masks(4, 0)}) == 6
 
 
 def test_the_shipped_model_has_only_layers_of_keras(run):

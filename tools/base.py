@@ -16,9 +16,10 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from record import environment, git, lock, rerun
+from record import documents, environment, git, rerun
 from record.snapshot import PARAMETERS
 from stages.common.entry import UserError, run
+from stages.train import processor
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -57,12 +58,10 @@ def main(arguments: Sequence[str]) -> None:
 
 def kind_here(parameters: bytes) -> str:
     """The kind that a training with these `parameters` would have on this machine. Raises `UserError`."""
-    from stages.train import environment as training  # it imports TensorFlow
-
     try:
-        precision = training.choose_precision(lock.load(parameters)["train"].get("precision", "auto"))
-        return environment.Environment(precision, training.processor(precision), "").kind
-    except lock.UNREADABLE:
+        precision = processor.choose_precision(documents.load(parameters)["train"].get("precision", "auto"))
+        return environment.Environment(precision, processor.kind(precision), "").kind
+    except documents.UNREADABLE:
         raise UserError(f"its {PARAMETERS} names no precision that is known here") from None
 
 

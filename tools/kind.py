@@ -7,12 +7,11 @@ import os
 from pathlib import Path
 
 from stages.common.entry import no_arguments, run
+from stages.train import processor
 
 
 def main() -> None:
-    from stages.train.environment import processor  # it imports TensorFlow
-
-    kind = processor("bfloat16")  # of all precisions the one that tells most kinds apart
+    kind = processor.kind("bfloat16")  # of all precisions the one that tells most kinds apart
     print(kind)
     if output := os.environ.get("GITHUB_OUTPUT"):
         with Path(output).open("a", encoding="utf-8") as lines:

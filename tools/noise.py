@@ -14,9 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from record import results
+from record.documents import dump
 from record.freshness import checksum
 from stages.common import parameters
 from stages.common.entry import UserError, run
@@ -68,7 +67,7 @@ def scored(block: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of metrics/evaluate.json for a training with `block`, by the two stages in a temporary folder."""
     with TemporaryDirectory() as folder:
         params = Path(folder) / "params.yaml"
-        params.write_text(yaml.safe_dump({"train": block}), encoding="utf-8")
+        params.write_text(dump({"train": block}), encoding="utf-8")
         train = ["stages.train", "--params", str(params), "--models", folder, "--metrics", folder]
         paths = {"--model": "model.tflite", "--numbers": "evaluate.json", "--tables": "", "--predictions": ""}
         evaluate = ["stages.evaluate", *(part for key, name in paths.items() for part in (key, f"{folder}/{name}"))]

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import yaml
 
+from record.documents import dump
 from stages import datasets
 from stages.common import parameters
 from stages.common.entry import UserError, run
@@ -89,8 +89,8 @@ def prepared(name: str, source: Source, folder: Path) -> tuple[np.ndarray, np.nd
         environment[variable] = absolute(environment[variable])
     values, catalog = parameters.load(), parameters.load(datasets.FILE)
     values["download"] |= {"dataset": name}
-    (folder / parameters.FILE).write_text(yaml.safe_dump(values), encoding="utf-8")
-    (folder / datasets.FILE).write_text(yaml.safe_dump({name: catalog[name] | {"source": taken}}), encoding="utf-8")
+    (folder / parameters.FILE).write_text(dump(values), encoding="utf-8")
+    (folder / datasets.FILE).write_text(dump({name: catalog[name] | {"source": taken}}), encoding="utf-8")
     for stage in BEFORE:
         command = [sys.executable, "-m", f"stages.{stage}"]
         if subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL).returncode:

@@ -1,6 +1,7 @@
 """How a stage starts and how it fails: one line for the person who made the mistake."""
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -19,8 +20,8 @@ def no_arguments(description: str | None) -> None:
 
 
 def run(name: str, main: Callable[[], None]) -> None:
-    """Run `main`. A `UserError` or an `OSError` ends the process with exit code 1 and its message, each line of which
-    begins with `name`.
+    """Run `main`. A `UserError`, or an error of files or memory, ends the process with exit code 1 and its message,
+    each line of which begins with `name`; Ctrl-C ends it with 130 and one line.
 
     If STAGE_SECONDS names a file, `{"stage": name, "seconds": …}` is appended to it as a line of JSON: wall-clock time
     stays out of every output that DVC hashes.
@@ -31,5 +32,18 @@ def run(name: str, main: Callable[[], None]) -> None:
         if record := os.environ.get("STAGE_SECONDS"):
             with Path(record).open("a") as lines:
                 lines.write(json.dumps({"stage": name, "seconds": time.perf_counter() - start}) + "\n")
-    except (UserError, OSError) as error:
-        sys.exit("\n".join(f"{name}: {line}" for line in str(error).split("\n")))
+    except (UserError, OSError, MemoryError) as error:
+        sys.exit("\n".join(f"{name}: {line}" for line in words(error).split("\n")))
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def words(error: Exception) -> str:
+    """The message of `error`, in plain words if it is the system's."""
+    text = str(error)
+    if isinstance(error, OSError) and (error.errno == errno.ENOSPC or "requested and" in text):  # the second: NumPy's
+        return f"no space left on the disk: free some and run again ({text})"
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {text or 'close other programs'}"
+    return text

@@ -1,4 +1,4 @@
-"""Writing so that a reader never sees half a file."""
+"""Writing so that a reader never sees half a file, and finding what a user's path means."""
 
 import json
 import os
@@ -32,3 +32,16 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, keys in the order given, floats as given (NaN is refused)."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def found(path: str) -> Path:
+    """The file or folder that a user means by `path`; `~` is the home folder.
+
+    `dvc exp run --temp` and `--queue` run a stage in a copy of the repository, in its `.dvc/tmp/exps`. There a relative
+    path that leads to nothing is taken from the repository itself.
+    """
+    plain = Path(path).expanduser()
+    for folder in Path.cwd().parents:
+        if folder.parts[-3:] == (".dvc", "tmp", "exps") and not plain.exists():
+            return folder.parents[2] / plain  # an absolute path stays as it is
+    return plain

@@ -4,12 +4,15 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
 from stages.common.entry import UserError
 
 FILE = Path("params.yaml")
+DEEPEST = 100  # levels of nested YAML
 
 
 class Block(BaseModel):
@@ -19,19 +22,6 @@ class Block(BaseModel):
 
 
 B = TypeVar("B", bound=Block)
-
-
-class Loader(yaml.SafeLoader):
-    """Refuses a key that a mapping has twice: PyYAML would take the last, and DVC refuses the file without a line."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                problem = f"{key.value} is there twice"
-                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def read(block: str, schema: type[B], path: Path = FILE) -> B:
@@ -53,20 +43,34 @@ def load(path: Path = FILE) -> dict[str, Any]:
     Raises `UserError` if it is missing, is not UTF-8, is not YAML or has no blocks.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        values = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run from the repository's root") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 from byte {error.start} on: save it as UTF-8") from None
-    except yaml.YAMLError as error:
+    except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
-    except ValueError as error:  # a date that does not exist
+        problem = str(getattr(error, "problem", error)).split(" with value")[0]  # of a key that is there twice
+        raise UserError(f"{path}{line}: not valid YAML ({problem})") from None
+    except ValueError as error:  # a date that does not exist, nested too deeply
         raise UserError(f"{path}: not valid YAML ({error})") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no blocks: it must be a table of names and values")
     return values
+
+
+def parse(text: str | bytes) -> Any:
+    """The values in `text`, in YAML 1.2 as DVC reads it: 1e-05 is a number, `yes` and `12:30` are text.
+
+    Raises `YAMLError` if it is no YAML or a key is there twice, `ValueError` if it is nested too deeply.
+    """
+    depth = 0
+    for event in YAML(typ="safe").parse(text):  # unlike loading, this does not recurse: C code would overflow the stack
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"nested more than {DEEPEST} levels deep")
+    return YAML(typ="safe").load(text)
 
 
 def check(block: str, values: object, schema: type[B], path: Path = FILE) -> B:
@@ -102,7 +106,7 @@ def _sentence(key: str, problem: Any) -> str:
     if kind == "value_error" and isinstance(value, dict | Block):
         return f"{key}.{message}"  # keys that must fit together: the message names them
     if kind in ("float_type", "int_type") and (number := _number(value)):
-        return f"{key} is {value!r}, which YAML reads as text: write {number}"
+        return f"{key} is {value!r}, which is text: write {number} without quotes"
     if kind in ("dict_type", "model_type", "model_attributes_type"):
         return f"{key} is {value!r}, must be keys and values, such as {{key: value}}"
     if kind == "string_pattern_mismatch":
@@ -112,7 +116,7 @@ def _sentence(key: str, problem: Any) -> str:
 
 
 def _number(text: object) -> str:
-    """The number that `text` means, in a form that YAML reads as one (not 5e-3); empty if it means none."""
+    """The number that `text` means, in the usual form; empty if it means none."""
     try:
         number = Decimal(text) if isinstance(text, str) else Decimal("nan")
     except InvalidOperation:

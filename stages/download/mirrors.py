@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from stages.common.files import found
 from stages.download.addresses import address, is_url, masked
 from stages.download.contents import (
     GZIP_MAGIC,
@@ -50,7 +51,7 @@ def collect(
                     kept.mkdir(parents=True, exist_ok=True)
                     (kept / f"{name}.gz" if arrived.startswith(GZIP_MAGIC) else kept / name).write_bytes(arrived)
                 else:
-                    contents[name] = verified(from_folder(Path(mirror).expanduser(), name), files[name])
+                    contents[name] = verified(from_folder(found(mirror), name), files[name])
             except MirrorError as error:
                 failures.append(f"{masked(address(mirror, name))}: {error}")
                 break
@@ -71,13 +72,13 @@ def offering(mirrors: list[str], name: str, seconds: float) -> list[str]:
     for mirror in mirrors:
         # Daemons, because a folder may hang too, on a network drive, and must not hold the process back.
         threading.Thread(target=ask, args=(mirror,), daemon=True).start()
-    found, end = set(), time.monotonic() + seconds
+    offered_by, end = set(), time.monotonic() + seconds
     with suppress(queue.Empty):
         for _ in mirrors:
             mirror, offered = replies.get(timeout=max(0.01, end - time.monotonic()))
             if offered:
-                found.add(mirror)
-    return [mirror for mirror in mirrors if mirror in found]
+                offered_by.add(mirror)
+    return [mirror for mirror in mirrors if mirror in offered_by]
 
 
 def from_folder(folder: Path, name: str) -> bytes:
@@ -100,7 +101,7 @@ def _offers(mirror: str, name: str, seconds: float) -> bool:
     if is_url(mirror):
         return offers_gzip(address(mirror, name), seconds)
     with suppress(MirrorError):
-        return bool(from_folder(Path(mirror).expanduser(), name))
+        return bool(from_folder(found(mirror), name))
     return False
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from stages.common import parameters
 from stages.common.entry import run
-from stages.train import initialization
+from stages.train import initialization, processor
 from stages.train.params import Train
 
 PREPARED = Path("data/prepared")
@@ -20,6 +20,7 @@ PREPARED = Path("data/prepared")
 def main(arguments: Sequence[str] = ()) -> None:
     options = parse(arguments)
     p, where = parameters.read(options.block, Train, options.params), f"{options.params}: {options.block}"
+    precision = processor.choose_precision(p.precision)
     if p.init_from:
         initialization.check(p.init_from, where)
     train, validation = read("train"), read("validation")
@@ -27,12 +28,12 @@ def main(arguments: Sequence[str] = ()) -> None:
     # TensorFlow takes seconds to import: a mistake in the parameters is reported before that.
     from stages.train import environment, fitting, models, results
 
-    precision = environment.choose_precision(p.precision)
     strategy = environment.fix(p.seed, precision)
     # `validate` has made sure that no class lacks images.
     classes = 1 + int(max(train["labels"].max(), validation["labels"].max()))
-    build = partial(getattr(models, p.model), classes, **p.model_options)
-    model = fitting.checked(build, p, where)
+    shape = train["images"].shape[1:]
+    build = partial(getattr(models, p.model), classes, shape, **p.model_options)
+    model = fitting.checked(build, p, shape, where)
     print(f"train: {p.model}, {model.count_params():,} parameters, {precision}")
     with strategy.scope():
         folds = fitting.cross_validate(build, train, validation, p, precision)
@@ -51,10 +52,12 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 def read(part: str) -> dict[str, np.ndarray]:
-    """`images` (N, 28, 28), `labels` (N,) and, if they are known, `writers` (N,) of a prepared part."""
+    """`images` (N, height, width, channels), `labels` (N,) and, if known, `writers` (N,) of a prepared part."""
     folder = PREPARED / part
     names = ["images", "labels"] + ["writers"] * (folder / "writers.npy").exists()
-    return {name: np.load(folder / f"{name}.npy") for name in names}
+    arrays = {name: np.load(folder / f"{name}.npy") for name in names}
+    images = arrays["images"]
+    return arrays | {"images": images.reshape(*images.shape[:3], -1)}  # grey images have no axis of channels
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -10,7 +10,7 @@ from stages.train.params import Augmentation
 def augment(images: tf.Tensor, seed: tf.Tensor, p: Augmentation) -> tf.Tensor:
     """Rotate, scale, shear and shift each image by its own random amount, about its centre.
 
-    `images` and the result are float32 (N, height, width, 1). `seed` is two integers: the same seed draws the
+    `images` and the result are float32 (N, height, width, channels). `seed` is two integers: the same seed draws the
     same changes. Each amount is uniform between minus and plus its parameter. Pixels from outside the image are
     black. TensorFlow's projective transform maps *output* coordinates to input coordinates, bilinearly.
     """

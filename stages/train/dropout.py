@@ -1,9 +1,14 @@
 """Dropout with cheaper random numbers: on a CPU, drawing them can take a third of a training step."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+
 import keras
 import tensorflow as tf
 
 LEVELS = 256  # of a random byte: the rate is rounded to a multiple of 1/256
+APART = 2**16  # between the seeds of two layers: more than a batch has parts
 
 
 class Dropout(keras.layers.Dropout):
@@ -12,6 +17,8 @@ class Dropout(keras.layers.Dropout):
     The values that are kept are scaled by the rounded rate, so that the expected sum stays the same. The exported
     model has Keras's own layer in its place: see `export.shippable`.
     """
+
+    seeds: Iterator[tf.Tensor] = iter(())  # for the next layers: see `seeded`
 
     def __init__(self, rate: float) -> None:
         super().__init__(rate)
@@ -22,9 +29,23 @@ class Dropout(keras.layers.Dropout):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training or not self.threshold:
             return inputs
-        seed = tf.cast(self.seed_generator.next(), tf.int32)
         size = tf.size(inputs)
-        words = tf.random.stateless_uniform([(size + 3) // 4], seed, minval=None, maxval=None, dtype=tf.int32)
+        words = tf.random.stateless_uniform(
+            [(size + 3) // 4], next(Dropout.seeds), minval=None, maxval=None, dtype=tf.int32
+        )
         values = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:size], tf.shape(inputs))
         kept = tf.cast(values >= tf.cast(self.threshold, tf.uint8), inputs.dtype)
         return inputs * (kept * tf.cast(LEVELS / (LEVELS - self.threshold), inputs.dtype))
+
+
+@contextmanager
+def seeded(seed: tf.Tensor) -> Iterator[None]:
+    """Within the block, each `Dropout` that is called draws its numbers from `seed`, two integers, and its place.
+
+    Keras's layers count their calls. Here a part of a batch draws the same numbers wherever and whenever it is trained.
+    """
+    Dropout.seeds = (seed + tf.constant([0, APART * number]) for number in count(1))
+    try:
+        yield
+    finally:
+        Dropout.seeds = iter(())

@@ -10,7 +10,7 @@ import tensorflow as tf
 from sklearn.metrics import log_loss
 
 from stages.common.entry import UserError
-from stages.train import initialization, training
+from stages.train import initialization, models, training
 from stages.train.folds import held_out
 from stages.train.params import Train
 from stages.train.training import Part, Row
@@ -30,19 +30,22 @@ class Folds(NamedTuple):
     out_of_fold: dict[str, np.ndarray]
 
 
-def checked(build: Build, p: Train, where: str) -> keras.Model:
+def checked(build: Build, p: Train, shape: models.Shape, where: str) -> keras.Model:
     """The untrained network.
 
-    Raises `UserError` that begins with `where`, the block of `p`, if the network does not take its options or the
-    weights to start from.
+    Raises `UserError` that begins with `where`, the block of `p`, if the network does not take its options, images of
+    `shape` or the weights to start from.
     """
     try:
         model = build()
-    except (TypeError, ValueError) as error:
-        if not p.model_options:  # then it is no wrong option, but a fault of the function
-            raise
+    except (TypeError, ValueError, OverflowError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{where}.model_options is {p.model_options}, not for {p.model}: {reason}") from None
+        if p.model_options:
+            raise UserError(f"{where}.model_options is {p.model_options}, not for {p.model}: {reason}") from None
+        if shape != models.STANDARD:
+            size = "×".join(map(str, shape))
+            raise UserError(f"{where}.model is {p.model}, which does not take images of {size}: {reason}") from None
+        raise  # it is a fault of the function
     if p.init_from:
         initialization.start_from(model, p.init_from, where)
     return model

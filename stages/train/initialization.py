@@ -1,10 +1,10 @@
 """Starting from another trained model instead of from random weights."""
 
 import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.common.entry import UserError
+from stages.common.files import found
 from stages.train.params import InitFrom
 
 if TYPE_CHECKING:
@@ -19,15 +19,15 @@ def check(start: InitFrom, where: str = HERE) -> None:
 
     Its checksum stands beside its path, so that DVC, which compares parameters, notices a changed file.
     """
-    path = Path(start.path)
+    path = found(start.path)
     if not path.is_file():
         raise UserError(
             f"{where}.init_from.path is {start.path!r}, must be a .keras file that exists; not one in "
             "models/, which is emptied before a training: copy it to another folder"
         )
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != start.sha256:
-        raise UserError(f"{where}.init_from.sha256 is not the checksum of {path}, which is {found}")
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    if checksum != start.sha256:
+        raise UserError(f"{where}.init_from.sha256 is not the checksum of {path}, which is {checksum}")
 
 
 def start_from(model: "keras.Model", start: InitFrom, where: str = HERE) -> None:
@@ -41,9 +41,9 @@ def start_from(model: "keras.Model", start: InitFrom, where: str = HERE) -> None
     import keras  # takes seconds, and `check` must report before that
 
     try:
-        saved = keras.models.load_model(start.path)
-    except ValueError as error:
-        reason = str(error).splitlines()[0]
+        saved = keras.models.load_model(found(start.path))
+    except (ValueError, TypeError, KeyError, AttributeError, ImportError) as error:  # of a file that may hold anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{where}.init_from.path is {start.path!r}, not a Keras model ({reason})") from None
     layers, sources = weighted(model), weighted(saved)
     fitting = [(layer, source) for layer, source in zip(layers, sources) if shapes(layer) == shapes(source)]

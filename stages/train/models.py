@@ -1,8 +1,9 @@
 """The networks, one function each; `train.model` names the one to train.
 
-Each takes the number of classes and returns an untrained Keras model from raw pixels, float32
-(N, 28, 28, 1) in 0 to 255, to logits (N, classes). Scaling is the first layer, so that no user of the
-model can forget it. `train.model_options` sets the keyword arguments.
+Each takes the number of classes and the shape of an image, and returns an untrained Keras model from raw pixels,
+float32 (N, height, width, channels) in 0 to 255, to logits (N, classes). Scaling is the first layer, so that no user of
+the model can forget it. `train.model_options` sets the keyword arguments. The numbers of parameters are of ten classes
+and 28×28 grey pixels.
 """
 
 import keras
@@ -10,9 +11,14 @@ from keras import layers
 
 from stages.train.dropout import Dropout
 
+Shape = tuple[int, int, int]  # height, width, channels
+STANDARD = (28, 28, 1)  # MNIST's
 
-def cnn(classes: int, *, dropout: float = 0.4, batch_normalization: bool = False) -> keras.Model:
-    """The default, 390,922 parameters for ten classes.
+
+def cnn(
+    classes: int, shape: Shape = STANDARD, *, dropout: float = 0.4, batch_normalization: bool = False
+) -> keras.Model:
+    """The default, 390,922 parameters.
 
     Each image is brought to one mean and one contrast first. The black border is not 0 then, and padding with zeros
     would draw an edge around it: so the first convolution has no padding. Every convolution is pooled at once, since
@@ -25,16 +31,17 @@ def cnn(classes: int, *, dropout: float = 0.4, batch_normalization: bool = False
         blocks += [layers.BatchNormalization()] if batch_normalization else []
         blocks += [layers.ReLU()]
     head = [Dropout(dropout), layers.Dense(256, activation="relu"), Dropout(dropout)]
-    inputs = keras.Input((28, 28, 1))
+    inputs = keras.Input(shape)
     x = _of_equal_contrast(inputs)
     for layer in (*blocks, layers.Flatten(), *head, layers.Dense(classes)):
         x = layer(x)
     return keras.Model(inputs, x)
 
 
-def cnn_fast(classes: int) -> keras.Model:
+def cnn_fast(classes: int, shape: Shape = STANDARD) -> keras.Model:
     """Two narrow convolutions, pooled at once, and a dense layer: 99 % after one pass over MNIST, in seconds."""
     return _sequential(
+        shape,
         layers.Conv2D(16, 5, padding="same"),
         layers.MaxPooling2D(),
         layers.ReLU(),
@@ -47,9 +54,10 @@ def cnn_fast(classes: int) -> keras.Model:
     )
 
 
-def fnn(classes: int, *, dropout: float = 0.2) -> keras.Model:
-    """The dense 128-64 network with dropout, 109,386 parameters for ten classes."""
+def fnn(classes: int, shape: Shape = STANDARD, *, dropout: float = 0.2) -> keras.Model:
+    """The dense 128-64 network with dropout, 109,386 parameters."""
     return _sequential(
+        shape,
         layers.Flatten(),
         layers.Dense(128, activation="relu"),
         Dropout(dropout),
@@ -59,16 +67,17 @@ def fnn(classes: int, *, dropout: float = 0.2) -> keras.Model:
     )
 
 
-def fnn_dropout(classes: int, *, units: int = 128, dropout: float = 0.2) -> keras.Model:
+def fnn_dropout(classes: int, shape: Shape = STANDARD, *, units: int = 128, dropout: float = 0.2) -> keras.Model:
     """One hidden dense layer and dropout."""
     return _sequential(
-        layers.Flatten(), layers.Dense(units, activation="relu"), Dropout(dropout), layers.Dense(classes)
+        shape, layers.Flatten(), layers.Dense(units, activation="relu"), Dropout(dropout), layers.Dense(classes)
     )
 
 
-def fnn_early_stopping(classes: int, *, dropout: float = 0.2) -> keras.Model:
+def fnn_early_stopping(classes: int, shape: Shape = STANDARD, *, dropout: float = 0.2) -> keras.Model:
     """Two dense layers, then dropout; named for the early stopping that its author trained it with."""
     return _sequential(
+        shape,
         layers.Flatten(),
         layers.Dense(256, activation="relu"),
         layers.Dense(128, activation="relu"),
@@ -77,9 +86,10 @@ def fnn_early_stopping(classes: int, *, dropout: float = 0.2) -> keras.Model:
     )
 
 
-def cnn_5x5(classes: int, *, dropout: float = 0.2) -> keras.Model:
+def cnn_5x5(classes: int, shape: Shape = STANDARD, *, dropout: float = 0.2) -> keras.Model:
     """A 5×5 and a 3×3 convolution, each pooled, then a dense layer; dropout after each."""
     return _sequential(
+        shape,
         layers.Conv2D(32, 5, activation="relu"),
         layers.MaxPooling2D(),
         Dropout(dropout),
@@ -93,14 +103,15 @@ def cnn_5x5(classes: int, *, dropout: float = 0.2) -> keras.Model:
     )
 
 
-def cnn_single(classes: int) -> keras.Model:
+def cnn_single(classes: int, shape: Shape = STANDARD) -> keras.Model:
     """One convolution and nothing else."""
-    return _sequential(layers.Conv2D(32, 3, activation="relu"), layers.Flatten(), layers.Dense(classes))
+    return _sequential(shape, layers.Conv2D(32, 3, activation="relu"), layers.Flatten(), layers.Dense(classes))
 
 
-def cnn_deep(classes: int) -> keras.Model:
+def cnn_deep(classes: int, shape: Shape = STANDARD) -> keras.Model:
     """Three convolutions and two dense layers, no pooling."""
     return _sequential(
+        shape,
         layers.Conv2D(32, 3, activation="relu"),
         layers.Conv2D(64, 3, activation="relu"),
         layers.Conv2D(128, 3, activation="relu"),
@@ -111,9 +122,10 @@ def cnn_deep(classes: int) -> keras.Model:
     )
 
 
-def cnn_regularized(classes: int, *, dropout: float = 0.5) -> keras.Model:
+def cnn_regularized(classes: int, shape: Shape = STANDARD, *, dropout: float = 0.5) -> keras.Model:
     """Two pooled convolutions, a dense layer and dropout."""
     return _sequential(
+        shape,
         layers.Conv2D(32, 3, activation="relu"),
         layers.MaxPooling2D(),
         layers.Conv2D(64, 3, activation="relu"),
@@ -125,9 +137,10 @@ def cnn_regularized(classes: int, *, dropout: float = 0.5) -> keras.Model:
     )
 
 
-def lenet5(classes: int) -> keras.Model:
+def lenet5(classes: int, shape: Shape = STANDARD) -> keras.Model:
     """LeNet-5 (LeCun et al. 1998) with a softmax output: 61,706 parameters for ten classes."""
     return _sequential(
+        shape,
         layers.Conv2D(6, 5, padding="same", activation="tanh"),
         layers.AveragePooling2D(2),
         layers.Conv2D(16, 5, activation="tanh"),
@@ -139,9 +152,9 @@ def lenet5(classes: int) -> keras.Model:
     )
 
 
-def resnet_mini(classes: int) -> keras.Model:
+def resnet_mini(classes: int, shape: Shape = STANDARD) -> keras.Model:
     """A residual network (He et al. 2016) of a strided stem and two pairs of 3×3 convolutions."""
-    inputs, x = _pixels()
+    inputs, x = _pixels(shape)
     x = _convolution(x, 32, 5, strides=2)
     for filters, strides in ((32, 1), (64, 2)):
         shortcut = x if strides == 1 else layers.Conv2D(filters, 1, strides=strides, use_bias=False)(x)
@@ -151,9 +164,9 @@ def resnet_mini(classes: int) -> keras.Model:
     return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
 
 
-def mobilenet_mini(classes: int) -> keras.Model:
+def mobilenet_mini(classes: int, shape: Shape = STANDARD) -> keras.Model:
     """Depthwise separable convolutions (Howard et al. 2017) behind a strided stem."""
-    inputs, x = _pixels()
+    inputs, x = _pixels(shape)
     x = _convolution(x, 32, 3, strides=2)
     for filters, strides in ((64, 1), (128, 2), (128, 1)):
         x = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False)(x)
@@ -162,9 +175,10 @@ def mobilenet_mini(classes: int) -> keras.Model:
     return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
 
 
-def tiny(classes: int, *, dropout: float = 0.1) -> keras.Model:
+def tiny(classes: int, shape: Shape = STANDARD, *, dropout: float = 0.1) -> keras.Model:
     """Fewer than 10,000 parameters: narrow convolutions, each pooled early, and one small dense layer."""
     return _sequential(
+        shape,
         layers.Conv2D(8, 5, padding="same", use_bias=False),
         layers.MaxPooling2D(),
         layers.BatchNormalization(),
@@ -186,8 +200,8 @@ def tiny(classes: int, *, dropout: float = 0.1) -> keras.Model:
     )
 
 
-def _sequential(*stack: keras.Layer) -> keras.Model:
-    return keras.Sequential([keras.Input((28, 28, 1)), layers.Rescaling(1 / 255), *stack])
+def _sequential(shape: Shape, *stack: keras.Layer) -> keras.Model:
+    return keras.Sequential([keras.Input(shape), layers.Rescaling(1 / 255), *stack])
 
 
 def _of_equal_contrast(pixels: keras.KerasTensor) -> keras.KerasTensor:
@@ -201,8 +215,8 @@ def _of_equal_contrast(pixels: keras.KerasTensor) -> keras.KerasTensor:
     return (pixels - keras.ops.mean(pixels, axes, keepdims=True)) / keras.ops.maximum(span, 1)
 
 
-def _pixels() -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    inputs = keras.Input((28, 28, 1))
+def _pixels(shape: Shape) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    inputs = keras.Input(shape)
     return inputs, layers.Rescaling(1 / 255)(inputs)
 
 

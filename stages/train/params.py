@@ -91,9 +91,9 @@ class InitFrom(Block):
 class Train(Block):
     model: Annotated[str, AfterValidator(known_model)]
     model_options: dict[str, Any]
-    epochs: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
-    learning_rate: float = Field(gt=0)
+    epochs: int = Field(gt=0, le=100_000)
+    batch_size: int = Field(gt=0, le=1_000_000)
+    learning_rate: float = Field(gt=0, le=1_000_000)
     optimizer: Annotated[Adam | AdamW | Sgd, Field(discriminator="name")]
     schedule: Annotated[Constant | Step | Cosine | OneCycle | ReduceOnPlateau, Field(discriminator="name")]
     label_smoothing: float = Field(ge=0, lt=1)

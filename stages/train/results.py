@@ -9,7 +9,7 @@ import pandas as pd
 
 from stages.common.files import replacing, write_json, write_text
 from stages.quiet import silence
-from stages.train import calibration, environment, export, fitting, training
+from stages.train import calibration, environment, export, fitting, processor, training
 from stages.train.fitting import Build, Folds
 from stages.train.params import Train
 from stages.train.training import Part, Row
@@ -46,7 +46,7 @@ def write_environment(path: Path, precision: str) -> None:
     """Write what decided the bits of this training besides code, data and parameters."""
     decided = {
         "precision": precision,
-        "processor": environment.processor(precision),
+        "processor": processor.kind(precision),
         "versions": environment.versions(),
     }
     write_json(path, decided)

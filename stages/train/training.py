@@ -12,13 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from stages.common.entry import UserError
-from stages.train import environment, optimizers
+from stages.train import optimizers, processor
 from stages.train.augmentation import augment
+from stages.train.dropout import seeded
 from stages.train.params import Train
 
 EVALUATION_BATCH = 1000  # images in one call: its size changes speed, not numbers
 
-Part = dict[str, np.ndarray]  # `images` (N, 28, 28) and `labels` (N,), uint8; `writers` (N,) if they are known
+Part = dict[str, np.ndarray]  # uint8 `images` (N, height, width, channels), `labels` (N,); `writers` (N,) if known
 Row = dict[str, float]  # of a training's history
 
 
@@ -160,7 +161,7 @@ def step_function(model: keras.Model, optimizer: keras.optimizers.Optimizer, par
     parts = max(1, min(share, p.micro_batches // replicas))
     bounds = list(pairwise(share * number // parts for number in range(parts + 1)))
     classes = model.output_shape[-1]
-    images = tf.constant(part["images"][..., np.newaxis])
+    images = tf.constant(part["images"])
     labels = tf.constant(part["labels"].astype(np.int32))
 
     def micro_batch(
@@ -171,7 +172,7 @@ def step_function(model: keras.Model, optimizer: keras.optimizers.Optimizer, par
         if augmented and p.augmentation:
             x = augment(x, seed, p.augmentation)
         target = tf.one_hot(y, classes) * (1 - p.label_smoothing) + p.label_smoothing / classes
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, seeded(seed):
             logits = tf.cast(model(x, training=True), tf.float32)
             losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)
             loss = tf.reduce_sum(losses) / (share * replicas)
@@ -219,20 +220,20 @@ def epoch_function(step: Step, average: WeightAverage, images: int, batch: int, 
 
 
 def evaluate(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Mean loss and accuracy of `model` on uint8 `images` (N, 28, 28) with `labels` (N,)."""
+    """Mean loss and accuracy of `model` on uint8 `images` (N, height, width, channels) with `labels` (N,)."""
     logits, targets = outputs(model, images), labels.astype(np.int32)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
     return float(tf.reduce_mean(losses)), float(np.mean(logits.argmax(axis=1) == targets))
 
 
 def outputs(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """The outputs of `model` for uint8 `images` (N, 28, 28): float32 (N, classes)."""
+    """The outputs of `model` for uint8 `images` (N, height, width, channels): float32 (N, classes)."""
     predict = prediction_function(model)
 
     def batch(start: int) -> np.ndarray:
         return np.asarray(predict(tf.constant(images[start : start + EVALUATION_BATCH])))
 
-    with ThreadPoolExecutor(environment.cores()) as pool:  # an operation has one thread
+    with ThreadPoolExecutor(processor.cores()) as pool:  # an operation has one thread
         return np.concatenate(list(pool.map(batch, range(0, len(images), EVALUATION_BATCH))))
 
 
@@ -240,8 +241,8 @@ def outputs(model: keras.Model, images: np.ndarray) -> np.ndarray:
 def prediction_function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """A graph from uint8 images to the outputs of `model`, float32, traced once for each model."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:-1]], tf.uint8)])
+    @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)])
     def predict(images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(model(tf.cast(images[..., tf.newaxis], tf.float32), training=False), tf.float32)
+        return tf.cast(model(tf.cast(images, tf.float32), training=False), tf.float32)
 
     return predict  # type: ignore[no-any-return]  # TensorFlow's decorator has no types
