@@ -1,7 +1,7 @@
 # Every target works from a fresh clone: the virtual environment is made if it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fresh reproduce base kind review compare history push resolve comparison noise score identical
-.PHONY: lock python
+.PHONY: help run import test lint check fresh reproduce base kind review compare history push resolve comparison noise score identical
+.PHONY: lock python repository
 
 # Bytecode makes each stage start seconds faster.
 unexport PYTHONDONTWRITEBYTECODE
@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
 
-# BASE, OVERRIDE, BRANCH and DATASET are expanded by the shell, not by make, and never become options: in continuous
+# BASE, OVERRIDE, BRANCH, DATASET, FROM, NAME and GROUP are expanded by the shell, not by make, and never become options: in continuous
 # integration they may be untrusted.
 
 help: ## list the targets
@@ -19,6 +19,9 @@ help: ## list the targets
 
 run: $(BIN)/.installed ## run the pipeline: data, checks, training, scores, report
 	@python -m tools.run
+
+import: $(BIN)/.installed ## add the data at FROM=path (pictures, .npz, CSV, Parquet, IDX) to datasets.yaml (NAME=, GROUP=)
+	@python -m tools.import $${NAME:+--name="$$NAME"} $${GROUP:+--group="$$GROUP"} -- "$$FROM"
 
 test: $(BIN)/.installed-dev ## run the test suite, offline
 	@python -m pytest -n auto --dist loadgroup
@@ -72,7 +75,7 @@ identical: $(BIN)/.installed ## run the pipeline twice in unlike surroundings an
 lock: $(BIN)/.installed-dev ## pin the newest versions that requirements*.in allow
 	@python -m tools.lock
 
-$(BIN)/.installed: requirements.txt | python
+$(BIN)/.installed: requirements.txt | python repository
 	@"$(PYTHON)" -m venv .venv
 	@echo "Installing the pinned requirements into .venv (a few minutes, once)"
 	@python -m pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -85,3 +88,8 @@ $(BIN)/.installed-dev: requirements-dev.txt $(BIN)/.installed
 python:
 	@"$(or $(PYTHON),false)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
 		{ echo "Python 3.11, 3.12 or 3.13 is needed: install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+
+repository:
+	@git rev-parse --quiet --verify HEAD >/dev/null 2>&1 || \
+		{ echo "DVC needs a Git repository with a commit, and this folder has none (a ZIP download brings none). Run:" >&2; \
+		echo "  git init && git add -A && git -c user.name=me -c user.email=me@localhost commit -m Start" >&2; exit 1; }

@@ -18,6 +18,7 @@ from dvc_data.hashfile.tree import Tree
 from ruamel.yaml.error import YAMLError
 
 from record import lock
+from record.git import strays
 from record.lock import ABSENT
 from stages.common.entry import UserError
 
@@ -129,7 +130,10 @@ def file_difference(item: Output) -> str:
     """Why the file or folder in the working tree is not the locked one; DVC hashes it, so .dvcignore counts."""
     if not item.exists:
         return "is missing"
-    return "" if item.get_hash() == item.hash_info else "changed"
+    if item.get_hash() == item.hash_info:
+        return ""
+    names = strays(relative(item.fs_path))
+    return f"changed ({', '.join(names[:3])}: not in Git)" if names else "changed"
 
 
 def parameter_differences(item: ParamsDependency) -> list[str]:

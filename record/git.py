@@ -21,6 +21,19 @@ def git(*arguments: str, text: bytes = b"") -> bytes:
     return ended.stdout
 
 
+def strays(*paths: str) -> list[str]:
+    """Files below `paths` that Git does not know and DVC counts: a stage that depends on their folder is stale."""
+    known = ("--exclude-standard", "--exclude-from=.dvcignore") if Path(".dvcignore").exists() else ()
+    return [name for name in os.fsdecode(git("ls-files", "-z", "-o", *known, "--", *paths)).split("\0") if name]
+
+
+def stray_note() -> str:
+    """A line about such files among the code of the stages; empty if there are none."""
+    names = strays("stages") if Path("stages").is_dir() else []
+    some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return f"not in Git, but part of the code of a stage: {some}; `git add` or remove it" if names else ""
+
+
 def resolve(revision: str) -> str:
     """The full hash of the commit that `revision` names.
 

@@ -17,7 +17,7 @@ from stages.common.parameters import Block
 from stages.datasets import About, Classes, Disputed
 from stages.download.params import Download, Source
 from stages.evaluate.params import Evaluate
-from stages.preprocess.params import Preprocess
+from stages.preprocess.params import Prepare, Preprocess
 from stages.report.params import Report
 from stages.train.params import Train
 from stages.validate.params import Expect, Validate
@@ -30,6 +30,7 @@ STAGES: dict[str, type[Block]] = {
     "evaluate": Evaluate,
     "report": Report,
 }
+NAME = r"[A-Za-z][\w-]*"  # of an entry of datasets.yaml: DVC takes a dot for a level
 COMPARISON = Path("comparison/params.yaml")
 FOLDER = Path(__file__).parent.parent / "stages"
 
@@ -40,6 +41,7 @@ class Dataset(Block):
     about: About
     classes: Classes
     disputed: Disputed
+    prepare: Prepare
     source: Source
     expect: Expect
 
@@ -65,9 +67,9 @@ def mistakes(values: Mapping[str, Any], catalog: Mapping[str, Any]) -> list[str]
     ]
     problems += _refused(values, "", STAGES, parameters.FILE)
     problems += [
-        f"{datasets.FILE}: {name} is not text: write the name in quotes"
+        f"{datasets.FILE}: the name {name!r} must begin with a letter and have letters, digits, - and _ only"
         for name in catalog
-        if not isinstance(name, str)
+        if not (isinstance(name, str) and re.fullmatch(NAME, name))
     ]
     problems += _refused(catalog, "", {name: Dataset for name in catalog if isinstance(name, str)}, datasets.FILE)
     download = values.get("download")

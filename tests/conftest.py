@@ -30,12 +30,12 @@ def digits():
     import numpy as np
 
     from stages.download.embedded import digits
-    from stages.preprocess.images import to_standard_size
+    from stages.preprocess.images import to_network_size
 
     raw = digits()
     images = np.concatenate([raw["train-images-idx3-ubyte"], raw["t10k-images-idx3-ubyte"]])
     labels = np.concatenate([raw["train-labels-idx1-ubyte"], raw["t10k-labels-idx1-ubyte"]])
-    return to_standard_size(images), labels
+    return to_network_size(images, 28, 1, "box"), labels
 
 
 @pytest.fixture(scope="session")

@@ -110,8 +110,11 @@ def test_changed_code_is_stale_committed_or_not(cloned, committed):
 
 
 def test_a_new_file_beside_the_code_is_stale(cloned):
+    for name in ("page.py.orig", "page.py.rej", "page.py~"):  # a merge tool's: they are no code
+        append(cloned, f"stages/report/{name}")
+    assert answer(cloned)[0] == 0
     append(cloned, "stages/report/new.py")
-    assert stale(cloned) == ["report is stale: stages/report changed"]
+    assert stale(cloned) == ["report is stale: stages/report changed (stages/report/new.py: not in Git)"]
 
 
 def test_code_of_both_pipelines_names_the_stages_of_both(cloned):

@@ -11,7 +11,7 @@ import yaml
 from stages.common.entry import UserError
 from stages.idx import write_idx
 from stages.preprocess.__main__ import main
-from stages.preprocess.images import to_standard_size
+from stages.preprocess.images import to_network_size
 from stages.preprocess.split import split_by_writer, split_stratified
 
 ROOT = Path(__file__).parent.parent
@@ -62,13 +62,33 @@ def test_what_cannot_be_split_is_told():
         split_stratified(np.array([0] * 30 + [1]), 0.1, seed=0)
 
 
-def test_images_of_28_pixels_stay_as_they_are():
+@pytest.mark.parametrize("prepare", ["as is", "fit", "box"])
+def test_images_of_the_networks_size_stay_as_they_are(prepare):
     images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
-    assert (to_standard_size(images) == images).all()
+    assert (to_network_size(images, 28, 1, prepare) == images).all()
+
+
+def test_images_of_another_size_are_not_taken_as_they_are():
+    with pytest.raises(UserError, match="the images are 9×8 and preprocess.image_size is 28: set that to 8, or `prep"):
+        to_network_size(np.zeros((2, 8, 9), np.uint8), 28, 1, "as is")
+
+
+def test_what_fits_fills_the_networks_size():
+    (image,) = to_network_size(np.full((1, 20, 10), 255, np.uint8), 32, 1, "fit")
+    assert image.shape == (32, 32) and image[:, 8:24].all() and not image[:, :8].any() and not image[:, 24:].any()
+
+
+def test_colours_become_brightness_and_grey_becomes_three_equal_channels():
+    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]], np.uint8).reshape(1, 2, 2, 3)
+    grey = to_network_size(colours, 2, 1, "as is")
+    assert grey.tolist() == [[[76, 150], [29, 255]]]
+    assert (to_network_size(colours, 2, 3, "as is") == colours).all()
+    assert (to_network_size(grey, 2, 3, "as is") == grey[..., np.newaxis]).all()
+    assert to_network_size(colours, 28, 3, "box").shape == (1, 28, 28, 3)
 
 
 def test_small_images_become_20_pixels_centred_in_28():
-    standard = to_standard_size(np.full((3, 8, 8), 200, np.uint8))
+    standard = to_network_size(np.full((3, 8, 8), 200, np.uint8), 28, 1, "box")
     expected = np.zeros((28, 28), np.uint8)
     expected[4:24, 4:24] = 200
     assert standard.dtype == np.uint8
@@ -79,7 +99,7 @@ def test_small_images_become_20_pixels_centred_in_28():
     ("shape", "inked"), [((10, 5), (20, 10)), ((5, 10), (10, 20)), ((56, 56), (20, 20)), ((100, 1), (20, 1))]
 )
 def test_images_keep_their_proportions(shape, inked):
-    (image,) = to_standard_size(np.full((1, *shape), 255, np.uint8))
+    (image,) = to_network_size(np.full((1, *shape), 255, np.uint8), 28, 1, "box")
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
     assert (len(rows), len(columns)) == inked
     # Centred, to the half pixel that an odd rest leaves.
@@ -90,7 +110,7 @@ def test_images_keep_their_proportions(shape, inked):
 def test_each_image_is_resized_by_itself(digits):
     images, _ = digits
     raw = np.random.default_rng(0).integers(0, 256, (4, 8, 8), np.uint8)
-    assert (to_standard_size(raw)[2] == to_standard_size(raw[2:3])[0]).all()
+    assert (to_network_size(raw, 28, 1, "box")[2] == to_network_size(raw[2:3], 28, 1, "box")[0]).all()
     assert images.max() > 200
 
 
@@ -98,7 +118,8 @@ def test_each_image_is_resized_by_itself(digits):
 def raw(tmp_path, monkeypatch):
     """The working directory with params.yaml, an accepted data/raw of 400 and 60 images, and its writers."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for name in ("params.yaml", "datasets.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
     folder = tmp_path / "data" / "raw"
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)

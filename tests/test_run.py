@@ -117,6 +117,13 @@ def test_where_no_source_answers_the_embedded_digits_run_and_it_says_so(commands
     assert "No source of mnist answers: running the embedded digits instead." in capsys.readouterr().out
 
 
+def test_a_mirror_that_the_user_has_set_is_asked_and_never_replaced_by_the_digits(commands, monkeypatch):
+    commands.codes["--probe"] = 1
+    monkeypatch.setenv("MNIST_MIRROR", "/a/typo")
+    run.main()
+    assert [command for command, _ in commands if "dvc" in command] == ["-m dvc repro"]  # it tells what is wrong
+
+
 def test_data_that_are_here_need_no_source(commands):
     run.RAW.write_text('{"name": "mnist"}')
     commands.codes["--probe"] = 1
@@ -180,7 +187,7 @@ def test_make_lists_every_target(make, arguments):
     ended = make(*arguments)
     phony = " ".join(re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)).split()
     listed = [line.split()[1] for line in ended.stdout.splitlines()]
-    assert sorted(listed) == sorted(set(phony) - {"python"})
+    assert sorted(listed) == sorted(set(phony) - {"python", "repository"})
     assert ended.stderr == ""
 
 
@@ -194,3 +201,15 @@ def test_a_python_out_of_range_gets_one_line(make, tmp_path, target):
     said = [line for line in ended.stderr.splitlines() if not line.startswith("make")]
     assert said == ["Python 3.11, 3.12 or 3.13 is needed: install one, or name it: make PYTHON=/path/to/python3.12"]
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize("commits", [None, 0])
+def test_a_folder_without_git_or_without_a_commit_is_told_before_anything_is_installed(make, tmp_path, commits):
+    if commits == 0:
+        subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    ended = make("run", f"PYTHON={sys.executable}")
+    said = [line for line in ended.stderr.splitlines() if not line.startswith("make")]
+    assert ended.returncode != 0 and said[0].startswith("DVC needs a Git repository with a commit")
+    assert not (tmp_path / ".venv").exists()
+    subprocess.run(said[1].strip(), shell=True, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    assert make("--dry-run", "repository").returncode == 0 and make("repository").stderr == ""

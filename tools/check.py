@@ -1,11 +1,16 @@
 """`make check`: params.yaml, datasets.yaml and comparison/params.yaml: types, ranges, misspelt and unused keys."""
 
+import sys
+
 from record import parameters
+from record.git import stray_note
 from stages.common.entry import no_arguments, run
 
 
 def main() -> None:
     parameters.check()
+    if note := stray_note():
+        print(f"check: {note}", file=sys.stderr)
     print("check: the parameters are sound", flush=True)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from record import environment
 from record import parameters as every
-from record.git import WORKING_TREE, on_disk
+from record.git import WORKING_TREE, on_disk, stray_note
 from stages import datasets
 from stages.common import parameters
 from stages.common.entry import UserError, no_arguments, run
@@ -41,6 +41,8 @@ class Titled(Part):
 
 def main() -> None:
     every.check()
+    if note := stray_note():
+        print(f"run: {note}", file=sys.stderr)
     asked = parameters.load()["download"]["dataset"]
     if offered(asked):
         command = ["repro"]
@@ -58,10 +60,13 @@ def main() -> None:
 
 
 def offered(dataset: str) -> bool:
-    """Whether `dataset` is here already, or some source of it answers within seconds."""
+    """Whether `dataset` is here already, the user has set a mirror, or some source answers within seconds."""
     with suppress(OSError, ValueError, TypeError, KeyError):  # absent or broken, and then downloaded again
         if dataset_here() == dataset:
             return True
+    variable = datasets.entry(dataset, Downloaded).source.mirror_variable
+    if variable and os.environ.get(variable, "").strip():
+        return True  # the user has named a source: `download` says why it fails, if it does
     probe = [sys.executable, "-m", "stages.download", "--probe"]
     return subprocess.run(probe, stderr=subprocess.DEVNULL).returncode == 0
 

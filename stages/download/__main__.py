@@ -8,7 +8,7 @@ from pathlib import Path
 from stages import datasets
 from stages.common import parameters
 from stages.common.entry import UserError, run
-from stages.common.files import write_json
+from stages.common.files import found, write_json
 from stages.download.addresses import masked
 from stages.download.folders import replacing_folder
 from stages.download.mirrors import in_order, offering
@@ -25,10 +25,10 @@ def main() -> None:
     source = datasets.entry(p.dataset, Downloaded).source
 
     with replacing_folder(RAW) as folder:
-        bring_images(p, source, folder)
+        done = bring_images(p, source, folder)
         writers = source.writers is not None and bring_writers(p, source.writers, folder)
         sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-        write_json(folder / "dataset.json", {"name": p.dataset, "files": sums})
+        write_json(folder / "dataset.json", {"name": p.dataset, "files": sums} | ({"done": done} if done else {}))
 
     shutil.rmtree(KEPT, ignore_errors=True)
     print(f"download: {RAW} holds {p.dataset}, verified{', and its writers' if writers else ''}")
@@ -42,10 +42,13 @@ def probe() -> None:
         print(f"download: {p.dataset} comes with {source.embedded}, no network needed")
         return
     mirrors = in_order(source.mirrors, source.mirror_variable)
-    found = offering(mirrors, PROBE_FILE, PROBE_SECONDS)
-    if not found:
+    if source.kind == "folder":
+        answering = [mirror for mirror in mirrors if found(mirror).is_dir()]
+    else:
+        answering = offering(mirrors, PROBE_FILE if source.kind == "idx" else min(source.files), PROBE_SECONDS)
+    if not answering:
         raise UserError(f"no source of {p.dataset} answers: {', '.join(map(masked, mirrors))}")
-    print(f"download: {p.dataset} is offered by {masked(found[0])}")
+    print(f"download: {p.dataset} is offered by {masked(answering[0])}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import re
 
+AS_THEY_ARE = (".bz2", ".csv", ".gz", ".npz", ".parquet", ".zip")
+
 
 def is_url(mirror: str) -> bool:
     """Whether `mirror` is fetched from; without a scheme it is a folder."""
@@ -9,9 +11,12 @@ def is_url(mirror: str) -> bool:
 
 
 def address(mirror: str, name: str) -> str:
-    """Where `mirror` holds the file `name`; the mirror's query stays behind the file name."""
+    """Where `mirror` holds the file `name`; the mirror's query stays behind the file name.
+
+    IDX files and tables of writers are compressed there, the others as they are.
+    """
     folder, query = _split(mirror)
-    return f"{folder}{'' if folder.endswith('/') else '/'}{name}.gz{query}"
+    return f"{folder}{'' if folder.endswith('/') else '/'}{name}{'' if name.endswith(AS_THEY_ARE) else '.gz'}{query}"
 
 
 def masked(mirror: str) -> str:

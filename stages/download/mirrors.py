@@ -82,10 +82,14 @@ def offering(mirrors: list[str], name: str, seconds: float) -> list[str]:
 
 
 def from_folder(folder: Path, name: str) -> bytes:
-    """The bytes of `NAME.gz` or of plain `NAME` in `folder`. Raises `MirrorError` if neither can be read."""
+    """The bytes of `NAME.gz` or of plain `NAME` in `folder`. Raises `MirrorError` if neither can be read.
+
+    MNIST's files go by a second name too, `train-images.idx3-ubyte`, and some archives put each into a folder of its
+    name.
+    """
     if not folder.is_dir():
         raise MirrorError("no such folder")
-    for path in (folder / f"{name}.gz", folder / name):
+    for path in (folder / f"{name}.gz", *(folder / other for other in dict.fromkeys([name, *other_names(name)]))):
         if path.is_file():
             try:
                 compressed = path.suffix == ".gz"
@@ -95,6 +99,12 @@ def from_folder(folder: Path, name: str) -> bytes:
             except OSError as error:
                 raise MirrorError(f"unreadable ({error.strerror})") from None
     raise MirrorError(f"no such file, nor {name}")
+
+
+def other_names(name: str) -> list[str]:
+    """Other names under which the IDX file `name` is passed on."""
+    dotted = name.replace("-idx", ".idx")
+    return [dotted, f"{dotted}.gz", f"{name}/{name}", f"{dotted}/{dotted}"]
 
 
 def _offers(mirror: str, name: str, seconds: float) -> bool:

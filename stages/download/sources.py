@@ -4,11 +4,13 @@ import sys
 from pathlib import Path
 
 from stages.common.entry import UserError
-from stages.common.files import write_text
+from stages.common.files import found, write_text
+from stages.download.addresses import is_url, masked
 from stages.download.contents import MirrorError, verified
 from stages.download.embedded import digits
 from stages.download.mirrors import collect, in_order
-from stages.download.params import Download, Source, Writers
+from stages.download.params import WHOLE_FOLDER, Download, Source, Writers
+from stages.download.parts import Parts, write_parts
 from stages.download.writers import writers_csv
 from stages.idx import read_idx, write_idx
 
@@ -16,25 +18,62 @@ from stages.idx import read_idx, write_idx
 KEPT = Path("data/.download")
 
 
-def bring_images(settings: Download, source: Source, folder: Path) -> None:
-    """Write the four IDX files to `folder`.
+def bring_images(settings: Download, source: Source, folder: Path) -> list[str]:
+    """Write images and labels of both parts to `folder`; return what was done to them, a sentence each.
 
     Raises `UserError`, one line with every mirror's reason and what to do; never another data set.
     """
     if source.embedded:
         _bring_embedded(settings.dataset, source, folder)
-        return
-    mirrors = in_order(source.mirrors, source.mirror_variable)
+        return []
     try:
-        contents = collect(source.files, mirrors, KEPT, settings.timeout_seconds, settings.attempts)
+        if not source.verbatim:
+            parts, done = read_parts(settings, source)
+            return done + write_parts(parts, source, folder)
+        for name, content in _contents(settings, source).items():
+            (folder / name).write_bytes(content)
     except MirrorError as error:
+        holds = {"idx": "the four files", "folder": "the pictures"}.get(source.kind, " and ".join(source.files))
         raise UserError(
             f"no source delivers {settings.dataset} ({error}). Either"
-            f" set {source.mirror_variable} to a folder or URL that holds the four files,"
+            f" set {source.mirror_variable} to a folder or URL that holds {holds},"
             " or run `dvc exp run -S download.dataset=digits`, which needs no network"
         ) from None
-    for name, content in contents.items():
-        (folder / name).write_bytes(content)
+    return []
+
+
+def read_parts(settings: Download, source: Source) -> tuple[Parts, list[str]]:
+    """The parts of a source that is not embedded, as it has them, and a sentence about pictures.
+
+    Raises `MirrorError` that names every mirror and why it was given up, `UserError` if the data cannot be read.
+    """
+    if source.kind == "folder":
+        return _pictures(in_order(source.mirrors, source.mirror_variable), source)
+    from stages.download import readers  # not for MNIST and its like
+
+    return readers.read_parts(source, _contents(settings, source)), []
+
+
+def _contents(settings: Download, source: Source) -> dict[str, bytes]:
+    mirrors = in_order(source.mirrors, source.mirror_variable)
+    return collect(source.files, mirrors, KEPT, settings.timeout_seconds, settings.attempts)
+
+
+def _pictures(mirrors: list[str], source: Source) -> tuple[Parts, list[str]]:
+    from stages.download import pictures  # Pillow is for them alone
+
+    failures = []
+    for mirror in mirrors:
+        path = found(mirror)
+        if is_url(mirror):
+            failures.append(f"{masked(mirror)}: pictures are read from a folder of this machine, not from an address")
+        elif not path.is_dir():
+            failures.append(f"{mirror}: no such folder")
+        elif (is_now := pictures.checksum(path)) != source.files[WHOLE_FOLDER].partition(":")[2]:
+            failures.append(f"{mirror}: other pictures than the entry means (their checksum is sha256:{is_now})")
+        else:
+            return pictures.folder_parts(path, source), [pictures.sentence(path, source)]
+    raise MirrorError("; ".join(failures) or "no folder is named")
 
 
 def _bring_embedded(dataset: str, source: Source, folder: Path) -> None:

@@ -28,9 +28,11 @@ SEVERITIES = range(1, 6)
 def corrupt(images: np.ndarray, corruption: str, severity: int) -> np.ndarray:
     """uint8 `images` (N, height, width) under `corruption`, a key of `STRENGTHS`, at `severity` 1 to 5.
 
-    Its random numbers depend on nothing but the two names and the shape, so that they are the same
-    whatever else is run.
+    Of images in colour (N, height, width, 3) each channel is corrupted in the same way. The random numbers depend on
+    nothing but the two names and the shape, so that they are the same whatever else is run.
     """
+    if images.ndim == 4:
+        return np.stack([corrupt(images[..., channel], corruption, severity) for channel in range(images.shape[3])], -1)
     generator = np.random.default_rng([SEED, severity, *corruption.encode()])
     return FUNCTIONS[corruption](images, STRENGTHS[corruption][severity - 1], generator)
 

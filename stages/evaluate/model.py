@@ -30,7 +30,7 @@ class Model:
         self.size = 0  # images that there is memory for
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Class probabilities (N, classes) float32 of uint8 images (N, 28, 28).
+        """Class probabilities (N, classes) float32 of uint8 images (N, height, width) or (N, height, width, 3).
 
         Raises `UserError` if an output is not a number.
         """
@@ -41,11 +41,12 @@ class Model:
         return probabilities
 
     def _outputs(self, images: np.ndarray) -> np.ndarray:
+        pixels = images.reshape(*images.shape[:3], -1)  # grey images have no axis of channels
         if len(images) != self.size:
-            self.interpreter.resize_tensor_input(self.entry, (len(images), *images.shape[1:], 1))
+            self.interpreter.resize_tensor_input(self.entry, pixels.shape)
             with silence():
                 self.interpreter.allocate_tensors()
             self.size = len(images)
-        self.interpreter.set_tensor(self.entry, images[..., np.newaxis].astype(np.float32))
+        self.interpreter.set_tensor(self.entry, pixels.astype(np.float32))
         self.interpreter.invoke()
         return np.array(self.interpreter.get_tensor(self.output))

@@ -12,9 +12,10 @@ from stages.evaluate.scores import DIGITS
 def accuracy_by_corruption(
     classify: Callable[[np.ndarray], np.ndarray], images: np.ndarray, labels: np.ndarray
 ) -> pd.DataFrame:
-    """Columns corruption, severity, accuracy, images: how many of uint8 `images` (N, 28, 28) are still recognised.
+    """Columns corruption, severity, accuracy, images: how many of uint8 `images` are still recognised.
 
-    `classify` gives the classes (N,) of uint8 images.
+    They are grey (N, height, width) or in colour (N, height, width, 3). `classify` gives their
+    classes (N,).
     """
     rows = []
     for corruption in STRENGTHS:
@@ -34,7 +35,7 @@ def summary(table: pd.DataFrame) -> dict[str, float]:
 
 
 def examples(images: np.ndarray) -> np.ndarray:
-    """An image for each corruption, as it is and at each severity: uint8 (corruptions, 1 + severities, 28, 28)."""
+    """An image for each corruption, as it is and at each severity: uint8 (corruptions, 1 + severities, …)."""
     shown = []
     for number, corruption in enumerate(STRENGTHS):
         one = images[[number % len(images)]]

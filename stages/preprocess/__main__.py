@@ -1,4 +1,4 @@
-"""Split the checked images into train, validation and test, as uint8 arrays of one size."""
+"""Split the checked images into train, validation and test, as uint8 arrays of the network's size."""
 
 import csv
 import json
@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from stages import datasets
 from stages.common import parameters
 from stages.common.entry import UserError, no_arguments, run
 from stages.common.files import replacing, write_json
-from stages.idx import read_idx
-from stages.preprocess.images import to_standard_size
-from stages.preprocess.params import Preprocess
+from stages.idx import read_idx, read_images
+from stages.preprocess.images import to_network_size
+from stages.preprocess.params import Preprocess, Preprocessed
 from stages.preprocess.split import split_by_writer, split_stratified
 
 RAW, PREPARED, VERDICT = Path("data/raw"), Path("data/prepared"), Path("data/verdict.json")
@@ -21,7 +22,8 @@ def main() -> None:
     p = parameters.read("preprocess", Preprocess)
     if not json.loads(VERDICT.read_text(encoding="utf-8"))["success"]:
         raise UserError(f"{VERDICT} says that the data failed its checks: nothing is prepared from it")
-    train, test = read_part("train"), read_part("t10k")
+    prepare = datasets.chosen(Preprocessed).prepare
+    train, test = (read_part(prefix, p, prepare) for prefix in ("train", "t10k"))
 
     by_writer = p.split_by_writer and "writers" in train
     if by_writer:
@@ -39,25 +41,28 @@ def main() -> None:
                 np.save(path, values)
     counts = {part: len(arrays["labels"]) for part, arrays in parts.items()}
     split = "by writer" if by_writer else "stratified"
-    write_json(PREPARED / "dataset.json", {"images": counts, "split": split})
+    done = {} if prepare == "as is" else {"prepare": prepare}
+    write_json(PREPARED / "dataset.json", {"images": counts, "split": split} | done)
     print(
         f"preprocess: {counts['train']:,} train, {counts['validation']:,} validation ({split}), "
-        f"{counts['test']:,} test images of 28×28"
+        f"{counts['test']:,} test images of {'×'.join(map(str, test['images'].shape[1:]))}"
     )
 
 
-def read_part(prefix: str) -> dict[str, np.ndarray]:
-    """`images` (N, 28, 28), `labels` (N,) and, if they are known, `writers` and `series` (N,) of a raw part."""
+def read_part(prefix: str, p: Preprocess, prepare: str) -> dict[str, np.ndarray]:
+    """`images` (N, size, size) or (N, size, size, 3), `labels` (N,) and, if they are known, `writers` and `series` (N,)
+    of a raw part."""
     part = {
-        "images": to_standard_size(read_idx(RAW / f"{prefix}-images-idx3-ubyte", dimensions=3)),
+        "images": to_network_size(read_images(RAW, prefix), p.image_size, p.channels, prepare),
         "labels": read_idx(RAW / f"{prefix}-labels-idx1-ubyte", dimensions=1),
     }
     writers = RAW / f"{prefix}-writers.csv"
     if writers.exists():
         with writers.open(newline="") as rows:
-            known = [(int(row["series"]), int(row["writer"])) for row in csv.DictReader(rows)]
-        part["series"] = np.array([series for series, _ in known], np.uint8)
-        part["writers"] = np.array([writer for _, writer in known], np.uint16)
+            known = list(csv.DictReader(rows))
+        part["writers"] = np.array([int(row["writer"]) for row in known], np.uint16)
+        if "series" in known[0]:
+            part["series"] = np.array([int(row["series"]) for row in known], np.uint8)
     return part
 
 

@@ -25,7 +25,7 @@ Rows = list[dict[str, str]]
 class Inputs:
     """The files under data and metrics that the page and the model card are made from."""
 
-    dataset: dict[str, Any]  # name, files, images, split, classes, disputed, and what datasets.yaml says about it
+    dataset: dict[str, Any]  # name, files, done, images, split, shape, classes, disputed, and what datasets.yaml says
     environment: dict[str, Any]
     trained: dict[str, Any]
     metrics: dict[str, Any]
@@ -40,13 +40,16 @@ class Inputs:
     suspects: Rows
     predictions: Rows
     corrupted: np.ndarray  # uint8 (corruptions, 1 + severities, height, width), unchanged first
-    images: dict[str, np.ndarray]  # by part: uint8 (images, height, width)
+    images: dict[str, np.ndarray]  # by part: uint8 (images, height, width) or (…, 3)
 
 
 def read(chosen: Reported) -> Inputs:
     """All of them, for the `chosen` data set. Raises `UserError` if a file is missing or lacks a column."""
-    described = read_json(RAW / "dataset.json") | read_json(PREPARED / "dataset.json")
+    described = {"done": []} | read_json(RAW / "dataset.json") | read_json(PREPARED / "dataset.json")
     described |= {"classes": chosen.classes, "disputed": chosen.disputed}
+    images = {part: read_images(PREPARED / part / "images.npy") for part in PARTS}
+    height, width, *colours = images["test"].shape[1:]
+    described["shape"] = [height, width, *(colours or [1])]
     curves = ("loss", "accuracy", "validation_loss", "validation_accuracy")
     return Inputs(
         dataset=described | chosen.about.model_dump(),
@@ -66,7 +69,7 @@ def read(chosen: Reported) -> Inputs:
         ),
         predictions=read_table(PREDICTIONS / "test.csv", "label", "predicted", "confidence"),
         corrupted=read_images(PREDICTIONS / "corrupted.npy"),
-        images={part: read_images(PREPARED / part / "images.npy") for part in PARTS},
+        images=images,
     )
 
 

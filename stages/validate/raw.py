@@ -8,20 +8,21 @@ import numpy as np
 import pandas as pd
 
 from stages.common.entry import UserError
-from stages.idx import read_idx
+from stages.idx import images_name, read_idx, read_images
 
 SPLITS = {"train": "train", "test": "t10k"}  # the set's name, the first part of its files' names
 
 
 class Description(NamedTuple):
-    """The name of the data set, its entry in datasets.yaml, and the SHA-256 of each file."""
+    """The name of the data set, its entry in datasets.yaml; the SHA-256 of each file; what was done to the images."""
 
     name: str
     files: dict[str, str]
+    done: list[str]
 
 
 class Split(NamedTuple):
-    """Images uint8 [N, size, size], labels uint8 [N], and `series`, `writer` [N] if known."""
+    """Images uint8 [N, size, size] or [N, size, size, 3], labels uint8 [N], and `series`, `writer` [N] if known."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -33,7 +34,7 @@ def read_description(folder: Path) -> Description:
     path = folder / "dataset.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return Description(values["name"], values["files"])
+        return Description(values["name"], values["files"], values.get("done", []))
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the download stage first (dvc repro download)") from None
     except (ValueError, TypeError, KeyError):
@@ -46,9 +47,8 @@ def read_split(folder: Path, name: str, image_size: int) -> Split:
     Raises `UserError` if a file is missing or not valid IDX, if there are no images, if the numbers of images, labels
     and writers differ, or if the images are not `image_size` pixels a side.
     """
-    path = folder / f"{name}-images-idx3-ubyte"
     try:
-        images = read_idx(path, 3)
+        images = read_images(folder, name)
         labels = read_idx(folder / f"{name}-labels-idx1-ubyte", 1)
         writers = folder / f"{name}-writers.csv"
         known = pd.read_csv(writers) if writers.exists() else None
@@ -59,9 +59,10 @@ def read_split(folder: Path, name: str, image_size: int) -> Split:
     if known is not None and len(known) != len(images):
         raise UserError(f"{name}: {len(images):,} images but {len(known):,} rows in {writers}")
     if not len(images):
-        raise UserError(f"{path}: holds no images")
-    height, width = images.shape[1:]
+        raise UserError(f"{folder / images_name(name, images.ndim)}: holds no images")
+    height, width = images.shape[1:3]
     if (height, width) != (image_size, image_size):
+        path = folder / images_name(name, images.ndim)
         raise UserError(
             f"{path}: images are {width}x{height} pixels, expected {image_size}x{image_size} (expect.image_size)"
         )

@@ -198,7 +198,7 @@ def _split_classes(key: str, split: str, expect: Expect, count: int) -> list[Che
     return [
         Check(
             column=f"classes_{key}",
-            low=count,
+            low=1 if key == "test" and low == 0 else count,  # what has no training images cannot be learnt
             high=count,
             title=f"Classes present in {key}",
             failure=f"{split}: no images of class {{missing_{key}}}:"

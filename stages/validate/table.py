@@ -28,10 +28,11 @@ def image_table(split: Split, name: str) -> pd.DataFrame:
     has no position (NaN). Ink is a pixel of at least 128.
     """
     images, labels, writers = split
-    count, height, width = images.shape
+    pixels = grey(images)
+    count, height, width = pixels.shape
     values = np.arange(256)
     statistics = []
-    for counts in histograms(images):
+    for counts in histograms(pixels):
         mean = counts @ values / (height * width)
         used = counts > 0
         statistics.append(
@@ -51,8 +52,8 @@ def image_table(split: Split, name: str) -> pd.DataFrame:
     table.insert(1, "index", np.arange(count))
     table.insert(2, "label", labels)
 
-    across = images.sum(axis=1, dtype=np.uint32)
-    down = images.sum(axis=2, dtype=np.uint32)
+    across = pixels.sum(axis=1, dtype=np.uint32)
+    down = pixels.sum(axis=2, dtype=np.uint32)
     blank = ~across.any(axis=1)
     for axis, first, last, profile in (("x", "left", "right", across), ("y", "top", "bottom", down)):
         ink = profile > 0
@@ -62,18 +63,24 @@ def image_table(split: Split, name: str) -> pd.DataFrame:
         table[f"centre_{axis}"] = profile @ np.arange(profile.shape[1]) / total
     table["box_size"] = np.maximum(table["right"] - table["left"], table["bottom"] - table["top"]) + 1
 
-    edges = (images[:, 0], images[:, -1], images[:, 1:-1, 0], images[:, 1:-1, -1])
+    edges = (pixels[:, 0], pixels[:, -1], pixels[:, 1:-1, 0], pixels[:, 1:-1, -1])
     table["border_intensity"] = sum(edge.sum(axis=1, dtype=np.uint32) for edge in edges) / (2 * (height + width) - 4)
     table["hash"] = [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images]
     if writers is not None:
-        table["series"], table["writer"] = writers["series"].to_numpy(), writers["writer"].to_numpy()
+        for column in writers.columns:  # the writer, and the series if it is known
+            table[column] = writers[column].to_numpy()
     return table
+
+
+def grey(images: np.ndarray) -> np.ndarray:
+    """uint8 [N, height, width] from the same, or from [N, height, width, 3]: the mean of the three colours."""
+    return images if images.ndim == 3 else np.asarray(images.mean(axis=3).round(), np.uint8)
 
 
 def intensity_counts(images: np.ndarray) -> np.ndarray:
     """How many pixels have each value: int64 [256]."""
     total = np.zeros(256, np.int64)
-    for counts in histograms(images):
+    for counts in histograms(grey(images)):
         total += counts.sum(axis=0)
     return total
 

@@ -1,0 +1,194 @@
+"""What lies at a path: the values of an entry's `source`, and lines that tell a person."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from stages.common.entry import UserError
+from stages.download import pictures
+from stages.download.contents import GZIP_MAGIC, MirrorError, decompressed
+from stages.download.mirrors import from_folder
+from stages.download.params import IDX_FILES, WHOLE_FOLDER, Source
+from stages.download.parts import light_border
+from stages.download.readers import ZIP_MAGIC, arrow
+
+LABELS = ("label", "labels", "class", "target", "y", "digit")  # usual names of a column of labels
+GROUPS = ("person", "writer", "author", "user", "group")  # and of one that says who made a picture
+TEST_FRACTION = 0.2
+LARGEST_SIDE, MANY = 128, 20_000  # pixels a side that pictures are brought to; half of it if there are more than MANY
+SAMPLE = Source.model_validate(  # how a picture is looked at: small, in colour
+    {
+        "kind": "folder",
+        "mirror_variable": "NONE",
+        "files": {WHOLE_FOLDER: f"sha256:{'0' * 64}"},
+        "size": 32,
+        "channels": 3,
+    }
+)
+COLOURED = 40  # grey levels between the channels of a pixel from which on it has a colour
+
+
+@dataclass
+class Found:
+    """The values of `source` without its mirrors, the names of the classes if they are known, lines for a person."""
+
+    source: dict[str, Any]
+    classes: list[str] | None = None
+    lines: list[str] = field(default_factory=list)
+
+
+def look(path: Path, group: str | None) -> Found:
+    """What lies at `path`. Raises `UserError` if it is none of the kinds that are known."""
+    inside = sorted(each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file())
+    folder, names = (path, inside) if path.is_dir() else (path.parent, [path.name])
+    tables = [name for name in names if re.search(r"\.csv(\.gz|\.zip)?$", name) and name != pictures.TABLE]
+    archives = [name for name in names if name.endswith(".npz")]
+    if path.is_dir() and (idx := idx_files(path)):
+        return Found({"kind": "idx", "files": idx}, lines=["four IDX files, as MNIST has them"])
+    if parquet := [name for name in names if name.endswith(".parquet")]:
+        return of_parquet(folder, parquet)
+    if path.is_dir() and {*pictures.files_of(path)} - {pictures.TABLE}:
+        return of_pictures(path, group)
+    if len(archives) == 1:
+        return of_npz(folder, archives[0])
+    if tables:
+        return of_csv(folder, tables)
+    raise UserError(
+        f"{path}: nothing that is known here: a folder with a folder of pictures for each class (or a labels.csv), "
+        "four IDX files, one .npz file, or files of .csv or .parquet"
+    )
+
+
+def checksum(content: bytes) -> str:
+    """The checksum of a file as an entry states it: of the decompressed content if it is compressed with gzip."""
+    plain = decompressed(content) if content.startswith(GZIP_MAGIC) else content
+    return f"sha256:{hashlib.sha256(plain).hexdigest()}"
+
+
+def idx_files(folder: Path) -> dict[str, str] | None:
+    """The checksums of the four IDX files in `folder`; None if one is missing."""
+    try:
+        return {name: checksum(from_folder(folder, name)) for name in IDX_FILES}
+    except MirrorError:
+        return None
+
+
+def parted(names: list[str]) -> dict[str, Any]:
+    """Files as `train` and `test`, told by these words in their names; else all as `train`, with a share for a test."""
+    test = [name for name in names if re.search(r"(^|[^a-z])(test|t10k)([^a-z]|$)", name.lower())]
+    train = [name for name in names if name not in test and "valid" not in name.lower()]
+    return {"train": train, "test": test} if train and test else {"train": names, "test_fraction": TEST_FRACTION}
+
+
+def with_sums(folder: Path, parts: dict[str, Any]) -> dict[str, Any]:
+    """`parts` and the checksums of their files."""
+    names = [*parts["train"], *parts.get("test", [])]
+    return {"files": {name: checksum((folder / name).read_bytes()) for name in names}, **parts}
+
+
+def of_npz(folder: Path, name: str) -> Found:
+    """Pairs of an array of images and one of labels, told by their shapes; the test pair by its name or its size."""
+    with np.load(folder / name, allow_pickle=False) as arrays:
+        shapes = {key: arrays[key].shape for key in arrays.files}
+    pairs = []
+    for key in (key for key, shape in shapes.items() if len(shape) > 2):
+        answers = [other for other, shape in shapes.items() if len(shape) < 3 and math.prod(shape) == shapes[key][0]]
+        if not answers:
+            raise UserError(f"{folder / name}: no array of labels belongs to {key}: there are {', '.join(shapes)}")
+        pairs.append([key, max(answers, key=lambda other: SequenceMatcher(None, key, other).ratio())])
+    if not pairs:
+        raise UserError(f"{folder / name}: no array of images (N, height, width): there are {', '.join(shapes)}")
+    pairs.sort(key=lambda pair: ("test" in pair[0].lower(), -shapes[pair[0]][0]))
+    source: dict[str, Any] = {"kind": "npz", "files": {name: checksum((folder / name).read_bytes())}, "train": pairs[0]}
+    source |= {"test": pairs[1]} if len(pairs) > 1 else {"test_fraction": TEST_FRACTION}
+    used = ", ".join(f"{key} {shapes[key]}" for pair in pairs[:2] for key in pair)
+    return Found(source, lines=[f"arrays of NumPy: {used}"])
+
+
+def of_csv(folder: Path, names: list[str]) -> Found:
+    """Tables with a pixel in each column; those without labels, as Kaggle's test part, are left out."""
+    labels: dict[str, str | int] = {}
+    for name in names:
+        with (folder / name).open("rb") as file:
+            magic = file.read(4)
+        packed: Any = "zip" if magic == ZIP_MAGIC else "gzip" if magic.startswith(GZIP_MAGIC) else None
+        first = pd.read_csv(folder / name, header=None, nrows=1, compression=packed, dtype=str).iloc[0]
+        if first.str.fullmatch(r"-?[\d.]+").all():
+            labels[name] = 0  # no header: the first column, as everywhere
+        elif column := next((text for text in first if str(text).lower() in LABELS), None):
+            labels[name] = column
+    if not labels:
+        raise UserError(f"{folder / names[0]}: no column is named {', '.join(LABELS[:-1])} or {LABELS[-1]}")
+    source = {"kind": "csv", **with_sums(folder, parted(list(labels))), "label": next(iter(labels.values()))}
+    header = "without a header" if source["label"] == 0 else f"labels in the column {source['label']}"
+    lines = [f"tables with a pixel in each column, {header}"]
+    return Found(
+        source, lines=lines + [f"{name} has no labels and is left out" for name in names if name not in labels]
+    )
+
+
+def of_parquet(folder: Path, names: list[str]) -> Found:
+    """Tables with a column of pictures; those of the Hugging Face hub name the classes in their metadata."""
+    pa, pq = arrow()
+    schema = pq.read_schema(folder / names[0])
+    holders = [each.name for each in schema if pa.types.is_binary(each.type) or pa.types.is_struct(each.type)]
+    answers = [column for column in schema.names if column.lower() in LABELS]
+    if not holders or not answers:
+        columns = ", ".join(schema.names)
+        raise UserError(f"{folder / names[0]}: needs a column of pictures and one named {LABELS[0]}; it has {columns}")
+    [image, *_], [label, *_] = holders, answers
+    parts = with_sums(folder, parted(names))
+    cells = (row for name in parts["files"] for row in pq.read_table(folder / name)[image].to_pylist())
+    hub = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    classes = hub.get("info", {}).get("features", {}).get(label, {}).get("names")
+    found = Found({"kind": "parquet", **parts, "label": label, "image": image}, classes, ["Parquet with pictures"])
+    return surveyed(found, (BytesIO(row["bytes"] if isinstance(row, dict) else row) for row in cells))
+
+
+def of_pictures(folder: Path, group: str | None) -> Found:
+    """A folder of pictures, labelled by the names of their folders or by a table."""
+    table = folder / pictures.TABLE
+    if group is None and table.is_file():
+        columns = pd.read_csv(table, nrows=0).columns
+        group = next((column for column in columns if column.lower() in GROUPS), None)
+    rows = pictures.described(folder, group)
+    source: dict[str, Any] = {"kind": "folder", "files": {WHOLE_FOLDER: f"sha256:{pictures.checksum(folder)}"}}
+    if not any(row["part"] == "test" for row in rows):
+        source["test_fraction"] = TEST_FRACTION
+    found = Found(source, lines=[f"{len(rows):,} pictures, labelled by {table.name if table.is_file() else 'folder'}"])
+    if group:
+        source["group"] = group
+        found.lines.append(f"{len({row['group'] for row in rows}):,} groups ({group}): none will be in two parts")
+    return surveyed(found, (BytesIO((folder / row["file"]).read_bytes()) for row in rows))
+
+
+def surveyed(found: Found, files: Iterable[BytesIO]) -> Found:
+    """`found` with size, channels and ink of the pictures in `files`, and a line about them."""
+    sizes, coloured, light = [], 0, 0
+    for number, file in enumerate(files):
+        image = pictures.opened(file, f"picture {number}", SAMPLE)
+        with Image.open(file) as picture:
+            sizes.append(picture.size)
+        coloured += bool((np.ptp(image.astype(int), axis=2) > COLOURED).mean() > 0.02)
+        light += bool(light_border(image[np.newaxis])[0])
+    count, low, high = len(sizes), min(sizes, key=math.prod), max(sizes, key=math.prod)
+    if len(set(sizes)) > 1 or low[0] != low[1]:
+        found.source["size"] = min(LARGEST_SIDE // (2 if count > MANY else 1), max(map(max, sizes)))
+    if coloured > count / 2:
+        found.source["channels"] = 3
+    elif light > 0.02 * count:  # an image in colour has a subject rather than ink
+        found.source["ink"] = "dark" if light > 0.98 * count else "mixed"
+    span = " to ".join(dict.fromkeys(f"{width}×{height}" for width, height in (low, high)))
+    found.lines.append(f"{span} pixels; {coloured:,} of {count:,} in colour, {light:,} dark on light")
+    return found

@@ -1,0 +1,138 @@
+"""The entry of a data set that was found: its classes, the bounds that it keeps today, what is odd about it."""
+
+import math
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from catalog.look import Found
+from record.parameters import Dataset
+from stages import datasets
+from stages.common import parameters
+from stages.common.entry import UserError
+from stages.download.contents import MirrorError
+from stages.download.params import Download, Source
+from stages.download.parts import Parts, light_border, write_parts
+from stages.download.sources import read_parts
+from stages.idx import read_images
+from stages.preprocess.params import Preprocess
+from stages.validate import raw, table
+
+CENTROID_IMAGES = 20_000  # of each part, for the agreement with the nearest class mean
+ORDER = (
+    *("kind", "mirrors", "mirror_variable", "files", "train", "test", "test_fraction", "label", "image", "labels"),
+    *("size", "channels", "ink", "group"),
+)
+
+
+def entry_of(name: str, found: Found) -> tuple[dict[str, Any], list[str]]:
+    """The entry `name` of what was `found`, read as `download` reads it, and lines that tell a person.
+
+    Raises `UserError` if it cannot be read.
+    """
+    settings = Download(dataset=name, timeout_seconds=5, attempts=1)
+    try:
+        parts, done = read_parts(settings, parameters.check(f"{name}.source", found.source, Source, datasets.FILE))
+    except MirrorError as error:
+        raise UserError(str(error)) from None
+    values = values_of(parts)
+    if not 2 <= len(values) <= 256:
+        raise UserError(f"{name}: {len(values)} different labels, must be 2 to 256: {', '.join(map(str, values[:5]))}")
+    classes = found.classes if found.classes and len(found.classes) == len(values) else list(map(str, values))
+    if values != list(range(len(values))):
+        found.source["labels"] = values
+    if found.source["kind"] in ("idx", "npz", "csv"):  # of pictures it is known already
+        light = np.concatenate([light_border(part.images) for part in parts.values()])
+        if light.mean() > 0.02:
+            found.source["ink"] = "dark" if light.mean() > 0.98 else "mixed"
+    source = parameters.check(f"{name}.source", found.source, Source, datasets.FILE)
+    with TemporaryDirectory() as folder:
+        done += write_parts(parts, source, Path(folder))
+        side = read_images(Path(folder), "train").shape[1]
+        splits = {key: raw.read_split(Path(folder), prefix, side) for key, prefix in raw.SPLITS.items()}
+        rows = pd.concat([table.image_table(splits[key], prefix) for key, prefix in raw.SPLITS.items()])
+        images = rows.reset_index(drop=True)
+        of_set = table.set_table(images, splits, classes, CENTROID_IMAGES)
+        whole = {str(column): value for column, value in of_set.iloc[0].items()}
+    entry = {
+        "about": {"title": name, "licence": "unknown", "citation": "", "homepage": ""},
+        "classes": classes,
+        "disputed": [],
+        "prepare": prepare(images, side),
+        "source": {key: found.source[key] for key in ORDER if key in found.source},
+        "expect": bounds(images, whole, side),
+    }
+    parameters.check(name, entry, Dataset, datasets.FILE)
+    sizes = np.bincount(images["label"], minlength=len(classes))
+    least, most = int(sizes.argmin()), int(sizes.argmax())
+    return entry, [
+        *done,
+        f"{whole['train_images']:,} training and {whole['test_images']:,} test images of {side}×{side} pixels",
+        f"{len(classes)} classes: {sizes[least]:,} images ({classes[least]}) to {sizes[most]:,} ({classes[most]})",
+        *odd(images, whole),
+    ]
+
+
+def values_of(parts: Parts) -> list[Any]:
+    """The different labels in the order of their classes: numbers by size, others by the alphabet."""
+    labels = {str(label) for part in parts.values() for label in part.labels.tolist()}
+    if all(label.isdecimal() and str(int(label)) == label for label in labels):
+        return sorted(map(int, labels))
+    return sorted(labels)
+
+
+def prepare(images: pd.DataFrame, side: int) -> str:
+    """How images of `side` pixels come to the network's size: those that are cropped to their ink into MNIST's box."""
+    if side == parameters.read("preprocess", Preprocess).image_size:
+        return "as is"
+    return "box" if (images["box_size"] >= side).mean() > 0.5 else "fit"
+
+
+def odd(images: pd.DataFrame, whole: dict[str, Any]) -> list[str]:
+    """Lines about what a person may want to look at."""
+    counts = {
+        "of a single grey level": int((images["largest"] == images["smallest"]).sum()),
+        "of the test part are in train too": whole["shared_images"],
+        "repeat an earlier one": whole["duplicates_train"] + whole["duplicates_test"],
+    }
+    lines = [f"odd: {count:,} images {what}" for what, count in counts.items() if count]
+    return lines + ([f"odd: no test image of {whole['missing_test']}"] if whole["missing_test"] else [])
+
+
+def bounds(images: pd.DataFrame, whole: dict[str, Any], side: int) -> dict[str, Any]:
+    """`expect` as these images keep it, with some room."""
+
+    def both(column: str) -> list[float]:
+        return [float(whole[f"{column}_{part}"]) for part in ("train", "test")]
+
+    inked = images[images["largest"] > 0]
+    ink, centres = images["ink_fraction"], inked[["centre_x", "centre_y"]].to_numpy()
+    rarest = 0.0 if whole["missing_test"] else min(both("smallest_class"))
+    return {
+        "image_size": side,
+        "train_images": int(whole["train_images"]),
+        "test_images": int(whole["test_images"]),
+        "class_fraction": [down(0.8 * rarest, 3), up(min(1, 1.2 * max(both("largest_class"))), 3)],
+        "duplicate_fraction": up(min(1, max(both("duplicate_fraction")) + 0.001), 3),
+        "shared_images": int(whole["shared_images"]),
+        "ink_fraction": [down(0.8 * ink.min(), 3), up(min(1, 1.2 * ink.max()), 3)],
+        "border_intensity": up(min(255, images["border_intensity"].max() + 5), 0),
+        "distinct_values": int(images["distinct_values"].min()),
+        "largest_value": max(1, int(min(both("largest_value")))),
+        "centre_of_mass": [down(max(0, centres.min() - 0.5), 1), up(centres.max() + 0.5, 1)],
+        "box_size": [down(inked["box_size"].min(), 0), up(inked["box_size"].max(), 0)],
+        "split_shift": up(min(1, whole["split_shift"] + 0.05), 2),
+        "centroid_accuracy": down(0.8 * min(both("centroid_accuracy")), 2),
+    }
+
+
+def down(value: float, digits: int) -> float:
+    """`value` rounded down; a whole number without digits."""
+    return math.floor(value * 10**digits) / 10**digits if digits else math.floor(value)
+
+
+def up(value: float, digits: int) -> float:
+    return math.ceil(value * 10**digits) / 10**digits if digits else math.ceil(value)

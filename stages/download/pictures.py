@@ -1,0 +1,176 @@
+"""Pictures as people have them: files of any format, size and colour, in a folder with one folder for each class."""
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from stages.common.entry import UserError
+from stages.download.params import Source
+from stages.download.parts import Part, Parts
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+TABLE = "labels.csv"
+LARGEST_PICTURE = 100_000_000  # pixels: a small file can announce more than the memory holds
+Image.MAX_IMAGE_PIXELS = None  # that bound is ours, and an error, where Pillow warns
+
+
+def files_of(folder: Path) -> list[str]:
+    """The pictures below `folder` and its table of labels, as sorted paths from there; hidden ones do not count."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    visible = [path for path in paths if not any(name.startswith((".", "__")) for name in path.parts)]
+    return sorted(path.as_posix() for path in visible if path.suffix.lower() in SUFFIXES or path.as_posix() == TABLE)
+
+
+def checksum(folder: Path) -> str:
+    """SHA-256 over the lines that `sha256sum` prints for the pictures below `folder` and its table of labels."""
+    whole = hashlib.sha256()
+    for name in files_of(folder):
+        whole.update(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n".encode())
+    return whole.hexdigest()
+
+
+def folder_parts(folder: Path, source: Source) -> Parts:
+    """The pictures below `folder`, in the order of their paths.
+
+    Their labels are in labels.csv (columns `file`, `label`, perhaps `part` and the column `source.group`), or they are
+    the names of the folders that hold them, in `train` and `test` if there are such. Raises `UserError` that names a
+    picture that cannot be read, or a label that is missing.
+    """
+    rows = described(folder, source.group)
+    names = {name: [row for row in rows if row["part"] == name] for name in ("train", "test")}
+    return {name: _read(folder, part, source) for name, part in names.items() if part}
+
+
+def described(folder: Path, group: str | None) -> list[dict[str, str]]:
+    """A row for each picture: `file` (its path from `folder`), `label`, `part` (train or test) and, if known, `group`.
+
+    Raises `UserError` if the labels cannot be told.
+    """
+    pictures = [name for name in files_of(folder) if name != TABLE]
+    if not pictures:
+        raise UserError(f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    rows = _from_table(folder, set(pictures), group) if (folder / TABLE).is_file() else _from_folders(folder, pictures)
+    for row in rows:
+        if group and "group" not in row:
+            match = re.search(group, row["file"])
+            if not match:
+                raise UserError(f"{folder / row['file']}: source.group, {group!r}, does not match this path")
+            row["group"] = match.group(1) if match.groups() else match.group()
+    return rows
+
+
+def _from_table(folder: Path, pictures: set[str], group: str | None) -> list[dict[str, str]]:
+    path = folder / TABLE
+    try:
+        table = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8: save it as UTF-8") from None
+    if not table or not {"file", "label"} <= table[0].keys():
+        raise UserError(f"{path}: must have the columns file and label")
+    rows = []
+    for number, line in enumerate(table, start=2):
+        if line["file"] not in pictures:
+            raise UserError(f"{path} line {number}: there is no picture {line['file']!r}")
+        row = {"file": line["file"], "label": line["label"], "part": line.get("part") or "train"}
+        if row["part"] not in ("train", "test"):
+            raise UserError(f"{path} line {number}: part is {row['part']!r}, must be train or test")
+        rows.append(row | ({"group": line[group]} if group in line else {}))
+    return rows
+
+
+def _from_folders(folder: Path, pictures: list[str]) -> list[dict[str, str]]:
+    paths = [Path(name).parts for name in pictures]
+    parted = {path[0] for path in paths} <= {"train", "test"}
+    rows = []
+    for name, path in zip(pictures, paths):
+        inner = path[1:] if parted else path
+        if len(inner) < 2:
+            raise UserError(
+                f"{folder / name}: lies in no folder of a class: make one for each class, such as"
+                f" {folder.name}/7/{path[-1]}, or a {TABLE} with the columns file and label"
+            )
+        rows.append({"file": name, "label": inner[0], "part": path[0] if parted else "train"})
+    return rows
+
+
+def _read(folder: Path, rows: Sequence[dict[str, str]], source: Source) -> Part:
+    def one(row: dict[str, str]) -> np.ndarray:
+        with (folder / row["file"]).open("rb") as file:
+            return opened(file, str(folder / row["file"]), source)
+
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(one, rows))
+    groups = np.array([row["group"] for row in rows]) if "group" in rows[0] else None
+    return Part(stacked(images), np.array([row["label"] for row in rows]), groups)
+
+
+def opened(file: IO[bytes], name: str, source: Source) -> np.ndarray:
+    """The picture in `file`, uint8 (height, width) or (height, width, 3), of the size and channels of `source`.
+
+    It is turned as its camera says, transparent parts are white, 16 bits become 8. Scaled to fit, with its proportions
+    kept, it lies in the middle of a square of the colour of its border. Raises `UserError` that begins with `name` if
+    it is no picture.
+    """
+    try:
+        with Image.open(file) as picture:
+            if picture.width * picture.height > LARGEST_PICTURE:
+                raise UserError(f"{name}: {picture.width}×{picture.height} pixels are too many: scale it down")
+            plain = as_bytes(ImageOps.exif_transpose(picture)).convert("L" if (source.channels or 1) == 1 else "RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{name}: not a picture that can be read ({error}): mend it or take it out") from None
+    return np.asarray(plain if source.size is None else on_square(plain, source.size))
+
+
+def as_bytes(picture: Image.Image) -> Image.Image:
+    """`picture` with 8 bits a channel and no transparency: what shows through is white."""
+    if picture.mode.startswith(("I", "F")):
+        values = np.asarray(picture, np.float64)
+        top = 255 if values.max(initial=0) <= 255 else 65535
+        return Image.fromarray(np.asarray(np.rint(np.clip(values, 0, top) * (255 / top)), np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        coloured = picture.convert("RGBA")
+        ground = Image.new("RGBA", coloured.size, "white")
+        return Image.alpha_composite(ground, coloured).convert("RGB")
+    return picture if picture.mode in ("L", "RGB") else picture.convert("L" if picture.mode == "1" else "RGB")
+
+
+def on_square(picture: Image.Image, side: int) -> Image.Image:
+    """`picture` scaled until its longer side is `side`, in the middle of a square of its border's median colour."""
+    if picture.size == (side, side):
+        return picture
+    scaled = ImageOps.contain(picture, (side, side), Image.Resampling.LANCZOS)
+    pixels = np.asarray(scaled)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    colour = np.median(border, axis=0).astype(int)
+    square = Image.new(picture.mode, (side, side), tuple(colour.tolist()) if picture.mode == "RGB" else int(colour))
+    square.paste(scaled, ((side - scaled.width) // 2, (side - scaled.height) // 2))
+    return square
+
+
+def sentence(folder: Path, source: Source) -> str:
+    """What the pictures below `folder` were, and are now."""
+    sizes = []
+    for name in files_of(folder):
+        if name != TABLE:
+            with Image.open(folder / name) as picture:
+                sizes.append(picture.size)
+    kinds = sorted(set(sizes), key=lambda size: (size[0] * size[1], size))
+    before = " to ".join(dict.fromkeys(f"{width}×{height}" for width, height in (kinds[0], kinds[-1])))
+    after = f", brought to {source.size}×{source.size}" if source.size and kinds != [(source.size, source.size)] else ""
+    return f"{len(sizes):,} pictures of {before} pixels{after}, {'grey' if source.channels != 3 else 'in colour'}"
+
+
+def stacked(images: Sequence[np.ndarray]) -> np.ndarray:
+    """`images` as one array. Raises `UserError` if they differ in size."""
+    if len(sizes := {image.shape for image in images}) > 1:
+        some = " and ".join(f"{height}×{width}" for height, width, *_ in sorted(sizes)[:2])
+        raise UserError(f"the pictures are not all of one size ({some}, …): set source.size")
+    return np.stack(images)
