@@ -12,7 +12,8 @@ SHARED = r"stages(\.(common|datasets|idx|quiet|pages)\b.*)?"
 STAGE = r"stages\.(download|validate|preprocess|train|evaluate|report)\b"
 # For each module, by a pattern: what of this repository it may import besides its own package; the first that fits.
 MAY = {
-    r"tools\b.*": r"(record|stages)\b.*",
+    r"tools\b.*": r"(catalog|record|stages)\b.*",
+    r"catalog\b.*": r"(record|stages)\b.*",
     r"review\b.*": r"(record|stages)\b.*",
     r"benchmarks\b.*": r"(record|stages)\b.*",
     r"record\b.*": rf"stages|stages\.common\b.*|stages\.datasets|{STAGE}\.params",
@@ -21,7 +22,7 @@ MAY = {
     r"stages\.common\b.*": r"stages",
     r"stages\b.*": r"stages|stages\.common\b.*",
 }
-PACKAGES = ("tools", "review", "benchmarks", "record", "comparison", "stages")
+PACKAGES = ("tools", "catalog", "review", "benchmarks", "record", "comparison", "stages")
 
 
 def modules():

@@ -171,7 +171,7 @@ def test_dark_ink_and_many_sizes_are_noticed(project, place, digits, capsys):
     source = yaml.safe_load((project / "datasets.yaml").read_text())["my_own_data"]["source"]
     assert source["ink"] == "dark" and source["size"] == 128
     printed = capsys.readouterr().out
-    assert "12×12 to 300×90 pixels; 0 of 501 in colour, 500 dark on light" in printed
+    assert "12×12 to 300×90 pixels; of 501 pictures 0 in colour, 500 dark on light" in printed
     assert "501 of 501 images inverted" in printed and "odd: 1 images of a single grey level" in printed
 
 

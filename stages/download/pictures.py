@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import math
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from stages.download.parts import Part, Parts
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 TABLE = "labels.csv"
+NO_PICTURE = "not a picture that can be read"
 LARGEST_PICTURE = 100_000_000  # pixels: a small file can announce more than the memory holds
 Image.MAX_IMAGE_PIXELS = None  # that bound is ours, and an error, where Pillow warns
 
@@ -125,7 +127,7 @@ def opened(file: IO[bytes], name: str, source: Source) -> np.ndarray:
                 raise UserError(f"{name}: {picture.width}×{picture.height} pixels are too many: scale it down")
             plain = as_bytes(ImageOps.exif_transpose(picture)).convert("L" if (source.channels or 1) == 1 else "RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{name}: not a picture that can be read ({error}): mend it or take it out") from None
+        raise UserError(f"{name}: {NO_PICTURE} ({error}): mend it or take it out") from None
     return np.asarray(plain if source.size is None else on_square(plain, source.size))
 
 
@@ -155,17 +157,28 @@ def on_square(picture: Image.Image, side: int) -> Image.Image:
     return square
 
 
+def size_of(file: IO[bytes], name: str) -> tuple[int, int]:
+    """Width and height of the picture in `file`, whose start alone is read. Raises `UserError` if it is none."""
+    try:
+        with Image.open(file) as picture:
+            size = picture.size
+        file.seek(0)
+        return size
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{name}: {NO_PICTURE} ({error}): mend it or take it out") from None
+
+
 def sentence(folder: Path, source: Source) -> str:
     """What the pictures below `folder` were, and are now."""
     sizes = []
-    for name in files_of(folder):
-        if name != TABLE:
-            with Image.open(folder / name) as picture:
-                sizes.append(picture.size)
-    kinds = sorted(set(sizes), key=lambda size: (size[0] * size[1], size))
-    before = " to ".join(dict.fromkeys(f"{width}×{height}" for width, height in (kinds[0], kinds[-1])))
-    after = f", brought to {source.size}×{source.size}" if source.size and kinds != [(source.size, source.size)] else ""
-    return f"{len(sizes):,} pictures of {before} pixels{after}, {'grey' if source.channels != 3 else 'in colour'}"
+    for name in (name for name in files_of(folder) if name != TABLE):
+        with (folder / name).open("rb") as file:
+            sizes.append(size_of(file, str(folder / name)))
+    low, high = min(sizes, key=math.prod), max(sizes, key=math.prod)
+    before = " to ".join(dict.fromkeys(f"{width}×{height}" for width, height in (low, high)))
+    changed = source.size and {*sizes} != {(source.size, source.size)}
+    after = f", brought to {source.size}×{source.size}" if changed else ""
+    return f"{len(sizes):,} pictures of {before} pixels{after}, {'in colour' if source.channels == 3 else 'grey'}"
 
 
 def stacked(images: Sequence[np.ndarray]) -> np.ndarray:
