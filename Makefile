@@ -60,8 +60,7 @@ resolve: $(BIN)/.installed ## settle a merge conflict in dvc.lock and metrics/
 	@python -m tools.resolve
 
 comparison: $(BIN)/.installed ## train and score the fourteen networks side by side (about half an hour on MNIST)
-	@dvc repro comparison/dvc.yaml
-	@cat comparison/summary.md
+	@python -m tools.comparison
 
 noise: $(BIN)/.installed ## measure how much the accuracy varies across SEEDS=5 seeds (MODEL=… of the comparison)
 	@python -m tools.noise --seeds $(or $(SEEDS),5) $(if $(MODEL),--model $(MODEL))

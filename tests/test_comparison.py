@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from dvc.repo import Repo
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 import comparison.__main__ as summary
 from comparison.pictures import accuracy_against_cost, label
 from record import parameters as checked
+from record.comparison import visible
 from stages.common import parameters
 from stages.train.params import Train, model_functions
 
@@ -146,3 +148,24 @@ def test_a_table_of_models_that_is_none_is_told(key):
     assert checked.comparison_mistakes(values) == [
         f"comparison/params.yaml: {key} is ['net'], must have an entry for each model"
     ]
+
+
+def test_dvc_sees_the_comparison_while_it_is_asked_for_and_only_then(clone):
+    made = clone()
+    before = (made.folder / ".dvcignore").read_bytes()
+
+    def seen():
+        with Repo() as repo:
+            return {Path(stage.path).relative_to(repo.root_dir).as_posix() for stage in repo.index.stages}
+
+    with made.current():
+        assert seen() == {"dvc.yaml"}
+        with visible():
+            assert seen() == {"dvc.yaml", "comparison/dvc.yaml"}
+            with visible():
+                pass
+            assert seen() == {"dvc.yaml", "comparison/dvc.yaml"}
+        assert seen() == {"dvc.yaml"}
+        with pytest.raises(KeyboardInterrupt), visible():
+            raise KeyboardInterrupt
+        assert (made.folder / ".dvcignore").read_bytes() == before

@@ -41,7 +41,9 @@ def stale(clone, pipelines="dvc.yaml"):
     code, lines = answer(clone)
     assert code == 1
     if pipelines:
-        assert lines.pop() == f"fresh: run `dvc repro {pipelines}`, then commit the lock and the metrics"
+        commands = {"dvc.yaml": "`dvc repro`", "comparison/dvc.yaml": "`make comparison`"}
+        named = " and ".join(command for file, command in commands.items() if file in pipelines.split())
+        assert lines.pop() == f"fresh: run {named}, then commit the lock and the metrics"
     return [line.removeprefix("fresh: ") for line in lines]
 
 
@@ -283,7 +285,7 @@ def test_a_folder_is_held_to_what_several_stages_wrote_into_it(cloned, name, key
 
 def test_a_missing_lock_of_the_comparison_is_told(cloned):
     (cloned.folder / "comparison/dvc.lock").unlink()
-    told = "fresh: comparison/dvc.lock is missing: run `dvc repro comparison/dvc.yaml` and commit it"
+    told = "fresh: comparison/dvc.lock is missing: run `make comparison` and commit it"
     assert answer(cloned) == (1, [told])
 
 

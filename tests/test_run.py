@@ -170,6 +170,18 @@ def test_a_run_with_nothing_changed_says_so(launched):
     assert "Time       nothing changed, so nothing ran" in output
 
 
+@pytest.mark.xdist_group("pipeline")
+def test_dvc_commands_about_everything_do_not_ask_for_the_comparison(launched):
+    clone, _ = launched
+    assert (clone.folder / "comparison/dvc.lock").exists() and not (clone.folder / "comparison/models").exists()
+    said = [clone.dvc(*command) for command in (("status",), ("checkout",), ("exp", "save"), ("data", "status"))]
+    clone.dvc("install")
+    said.append(clone.well("git", "switch", "--create", "elsewhere"))  # DVC's hook checks out every output
+    clone.well("git", "switch", "-")
+    shutil.rmtree(clone.folder / ".git/hooks")
+    assert not any("comparison" in text for text in said)
+
+
 @pytest.fixture
 def make(tmp_path, environment):
     """A function that runs `make` in a folder with the Makefile and no virtual environment."""

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from record import lock
+from record import comparison, lock
 from record.freshness import GONE, by_stage, pipeline
 from stages.common.entry import UserError, run
 
-COMPARISON = "comparison/dvc.lock"
+COMPARISON = comparison.LOCK
+COMMANDS = {lock.FILE: "dvc repro", COMPARISON: "make comparison"}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -26,8 +27,9 @@ def main(arguments: Sequence[str]) -> None:
     needed = [lock.FILE, COMPARISON] if every and compared else [lock.FILE]
     for file in needed:
         if not Path(file).exists():
-            raise UserError(f"{file} is missing: run `dvc repro {pipeline(file)}` and commit it")
-    stages = by_stage([file for file in (lock.FILE, COMPARISON) if Path(file).exists()])
+            raise UserError(f"{file} is missing: run `{COMMANDS[file]}` and commit it")
+    with comparison.visible():
+        stages = by_stage([file for file in (lock.FILE, COMPARISON) if Path(file).exists()])
     judged = {name: found for name, found in stages.items() if every or not name.startswith(pipeline(COMPARISON))}
     if stale := sum(bool(found) for name, found in stages.items() if name not in judged):
         print(
@@ -45,8 +47,9 @@ def complaints(stages: Mapping[str, Sequence[str]]) -> list[str]:
     stale = {name: problems for name, problems in stages.items() if problems}
     lines = [f"{name} is stale: {'; '.join(problems)}" for name, problems in stale.items()]
     rerun = [name for name, problems in stale.items() if not any(GONE in problem for problem in problems)]
-    if files := sorted({name.rpartition(":")[0] or "dvc.yaml" for name in rerun}):
-        lines.append(f"run `dvc repro {' '.join(files)}`, then commit the lock and the metrics")
+    if files := {COMPARISON if name.startswith(pipeline(COMPARISON)) else lock.FILE for name in rerun}:
+        commands = " and ".join(f"`{command}`" for file, command in COMMANDS.items() if file in files)
+        lines.append(f"run {commands}, then commit the lock and the metrics")
     return lines
 
 

@@ -14,6 +14,7 @@ from dvc.repo import Repo
 from dvc.scm import Git
 from dvc.stage.cache import RunCacheNotSupported
 
+from record.comparison import visible
 from stages.common.entry import UserError, no_arguments, run
 
 REMEDY = """push: no default remote is set up, so nothing was uploaded; to set one up (docs/remotes.md):
@@ -28,7 +29,7 @@ def main() -> None:
     for name in ("dvc", "dvc_objects", "dvc_data"):
         logging.getLogger(name).handlers = [listener]
     try:
-        with Repo() as repo:
+        with visible(), Repo() as repo:
             lines = upload(repo)
         if failures:
             raise UserError(failures[0].getMessage())
@@ -59,7 +60,7 @@ def upload(repo: Repo) -> list[str]:
     lines = [f"{files + more} new files and the records of {runs} runs uploaded to the remote {name}"]
     absent = absent_outputs(repo, storage)
     if absent:
-        command = "dvc repro comparison/dvc.yaml" if all(map(of_comparison, absent)) else "dvc repro"
+        command = "make comparison" if all(map(of_comparison, absent)) else "dvc repro"
         lines.append(f"not in this cache, so not uploaded: {shortened(absent)}; `{command}` makes them")
     if committed := [path for path in absent_of_last_commit(repo, storage) if path not in absent]:
         lines.append(

@@ -18,6 +18,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from record import git
+from record.comparison import visible
 from record.results import NOISE
 from stages.common.entry import UserError, run
 
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str]) -> None:
     if by_hand := sorted(path for path in unfinished if not pipeline_of(path)):
         raise UserError(f"{', '.join(by_hand)}: no stage writes these; finish and `git add` them, then run this again")
     if generated := conflicts - {NOISE}:
-        rerun(generated, pull)
+        with visible():
+            rerun(generated, pull)
 
     going_on = next((command for name, command in CONTINUE.items() if git_path(name).exists()), "git commit")
     if NOISE in conflicts:

@@ -96,8 +96,7 @@ def summary(stages: Sequence[Mapping[str, Any]], asked: str) -> str:
         f"{numbers['accuracy_high']:.2%}), {numbers['mistakes']} mistakes",
         f"Time       {times}" if stages else "Time       nothing changed, so nothing ran",
         "Report     reports/index.html (data: reports/data/index.html)",
-        "Next       source .venv/bin/activate, then: dvc metrics diff · dvc exp run -S train.model=fnn · "
-        "dvc dag dvc.yaml",
+        "Next       source .venv/bin/activate, then: dvc metrics diff · dvc exp run -S train.model=fnn · dvc dag",
     ]
     if name != asked:
         variable = datasets.entry(asked, Downloaded).source.mirror_variable

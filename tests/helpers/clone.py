@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from record import comparison
+
 ROOT = Path(__file__).parent.parent.parent
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens
 NOBODY = {f"GIT_{role}_{key}": "nobody@localhost" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
@@ -66,7 +68,10 @@ class Clone:
         path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
     def compare(self, *names):
-        """Let the comparison be of as many small networks, trained for one epoch, and its lock of no others."""
+        """Let the comparison be of as many small networks, trained for one epoch, and its lock of no others.
+
+        DVC sees it always from then on.
+        """
         short = {"model": "fnn", "epochs": 1, "batch_size": 32}
 
         def change(values):
@@ -75,6 +80,8 @@ class Clone:
 
         self.change(change, "comparison/params.yaml")
         (self.folder / "comparison/dvc.lock").unlink(missing_ok=True)
+        ignored = self.folder / ".dvcignore"
+        ignored.write_text(ignored.read_text().replace(f"{comparison.LINE}\n", ""))
 
     def commit(self):
         # The author is named for this commit alone: whoever has just installed Git has no name in it.

@@ -1,0 +1,27 @@
+"""`make comparison`: train and score the networks in comparison/params.yaml side by side, as far as something changed.
+
+Arguments go to `dvc repro`, such as `--pull` or `comparison/dvc.yaml:train@fnn`.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from record.comparison import PIPELINE, visible
+from stages.common.entry import UserError, run
+
+SUMMARY = Path("comparison/summary.md")
+
+
+def main(arguments: Sequence[str]) -> None:
+    with visible():
+        command = [sys.executable, "-m", "dvc", "repro", *(arguments or [PIPELINE])]
+        if subprocess.run(command).returncode:
+            raise UserError("the pipeline stopped: the reason is above")
+    print(SUMMARY.read_text(encoding="utf-8"), end="")
+
+
+if __name__ == "__main__":
+    run("comparison", partial(main, sys.argv[1:]))
