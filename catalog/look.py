@@ -18,24 +18,14 @@ from stages.common.entry import UserError
 from stages.download import pictures
 from stages.download.contents import GZIP_MAGIC, MirrorError, decompressed
 from stages.download.mirrors import from_folder
-from stages.download.params import IDX_FILES, WHOLE_FOLDER, Source
-from stages.download.parts import light_border
+from stages.download.params import IDX_FILES, WHOLE_FOLDER
 from stages.download.readers import ZIP_MAGIC, arrow
 
 LABELS = ("label", "labels", "class", "target", "y", "digit")  # usual names of a column of labels
 GROUPS = ("person", "writer", "author", "user", "group")  # and of one that says who made a picture
 TEST_FRACTION = 0.2
 LARGEST_SIDE, MANY = 128, 20_000  # pixels a side that pictures are brought to; half of it if there are more than MANY
-SAMPLE = Source.model_validate(  # how a picture is looked at: small, in colour
-    {
-        "kind": "folder",
-        "mirror_variable": "NONE",
-        "files": {WHOLE_FOLDER: f"sha256:{'0' * 64}"},
-        "size": 32,
-        "channels": 3,
-    }
-)
-SURVEY = 2_000
+SURVEY = 2_000  # pictures that are looked at
 COLOURED = 40  # grey levels between the channels of a pixel from which on it has a colour
 
 
@@ -79,15 +69,27 @@ def checksum(content: bytes) -> str:
 def idx_files(folder: Path) -> dict[str, str] | None:
     """The checksums of the four IDX files in `folder`; None if one is missing."""
     try:
-        return {name: checksum(from_folder(folder, name)) for name in IDX_FILES}
+        contents = {name: from_folder(folder, name) for name in IDX_FILES}
     except MirrorError:
         return None
+    return {name: checksum(content) for name, content in contents.items()}
+
+
+def part_of(name: str) -> str:
+    """The part that a name tells: test, validation or train."""
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    if {"test", "t10k"} & {*words}:
+        return "test"
+    return "validation" if {"val", "valid", "validation"} & {*words} else "train"
 
 
 def parted(names: list[str]) -> dict[str, Any]:
-    """Files as `train` and `test`, told by these words in their names; else all as `train`, with a share for a test."""
-    test = [name for name in names if re.search(r"(^|[^a-z])(test|t10k)([^a-z]|$)", name.lower())]
-    train = [name for name in names if name not in test and "valid" not in name.lower()]
+    """Files as `train` and `test`, told by their names; else all as `train`, with a share for a test.
+
+    A pipeline splits off its own validation images, so those of the source count as training images.
+    """
+    test = [name for name in names if part_of(name) == "test"]
+    train = [name for name in names if name not in test]
     return {"train": train, "test": test} if train and test else {"train": names, "test_fraction": TEST_FRACTION}
 
 
@@ -109,11 +111,18 @@ def of_npz(folder: Path, name: str) -> Found:
         pairs.append([key, max(answers, key=lambda other: SequenceMatcher(None, key, other).ratio())])
     if not pairs:
         raise UserError(f"{folder / name}: no array of images (N, height, width): there are {', '.join(shapes)}")
-    pairs.sort(key=lambda pair: ("test" in pair[0].lower(), -shapes[pair[0]][0]))
-    source: dict[str, Any] = {"kind": "npz", "files": {name: checksum((folder / name).read_bytes())}, "train": pairs[0]}
-    source |= {"test": pairs[1]} if len(pairs) > 1 else {"test_fraction": TEST_FRACTION}
-    used = ", ".join(f"{key} {shapes[key]}" for pair in pairs[:2] for key in pair)
-    return Found(source, lines=[f"arrays of NumPy: {used}"])
+    test = next((pair for pair in pairs if part_of(pair[0]) == "test"), None)
+    train = max((pair for pair in pairs if pair != test), key=lambda pair: shapes[pair[0]][0], default=None)
+    if train is None:
+        train, test = pairs[0], None
+    elif test is None and len(pairs) == 2:
+        test = next(pair for pair in pairs if pair != train)
+    source: dict[str, Any] = {"kind": "npz", "files": {name: checksum((folder / name).read_bytes())}, "train": train}
+    source |= {"test": test} if test else {"test_fraction": TEST_FRACTION}
+    used = [key for pair in (train, test) if pair for key in pair]
+    lines = [f"arrays of NumPy: {', '.join(f'{key} {shapes[key]}' for key in used)}"]
+    lines += [f"{key} is left out" for pair in pairs for key in pair if key not in used]
+    return Found(source, lines=lines)
 
 
 def of_csv(folder: Path, names: list[str]) -> Found:
@@ -163,10 +172,13 @@ def of_pictures(folder: Path, group: str | None) -> Found:
         columns = pd.read_csv(table, nrows=0).columns
         group = next((column for column in columns if column.lower() in GROUPS), None)
     rows = pictures.described(folder, group)
+    without = len(pictures.files_of(folder)) - len(rows) - table.is_file()
     source: dict[str, Any] = {"kind": "folder", "files": {WHOLE_FOLDER: f"sha256:{pictures.checksum(folder)}"}}
     if not any(row["part"] == "test" for row in rows):
         source["test_fraction"] = TEST_FRACTION
     found = Found(source, lines=[f"{len(rows):,} pictures, labelled by {table.name if table.is_file() else 'folder'}"])
+    if without:
+        found.lines.append(f"{without:,} pictures are not in {table.name} and are left out")
     if group:
         source["group"] = group
         found.lines.append(f"{len({row['group'] for row in rows}):,} groups ({group}): none will be in two parts")
@@ -174,27 +186,24 @@ def of_pictures(folder: Path, group: str | None) -> Found:
 
 
 def surveyed(found: Found, files: Sequence[Path | bytes]) -> Found:
-    """`found` with size, channels and ink of the pictures in `files`, and a line about them.
+    """`found` with size and channels of the pictures in `files`, and a line about them.
 
-    Every size is read; colour and ink are looked at in SURVEY of the pictures, evenly spread.
+    Every size is read; SURVEY of the pictures, evenly spread, are searched for colour.
     """
     chosen = {*np.linspace(0, len(files) - 1, min(len(files), SURVEY)).astype(int).tolist()}
-    sizes, coloured, light = [], 0, 0
+    sizes, coloured = [], 0
     for number, file in enumerate(files):
         name = f"picture {number}" if isinstance(file, bytes) else str(file)
         with BytesIO(file) if isinstance(file, bytes) else file.open("rb") as content:
             sizes.append(pictures.size_of(content, name))
             if number in chosen:
-                image = pictures.opened(content, name, SAMPLE)
+                image = pictures.opened(content, name, size=32, channels=3)
                 coloured += bool((np.ptp(image.astype(int), axis=2) > COLOURED).mean() > 0.02)
-                light += bool(light_border(image[np.newaxis])[0])
-    count, low, high = len(chosen), min(sizes, key=math.prod), max(sizes, key=math.prod)
+    low, high = min(sizes, key=math.prod), max(sizes, key=math.prod)
     if len(set(sizes)) > 1 or low[0] != low[1]:
         found.source["size"] = min(LARGEST_SIDE // (2 if len(sizes) > MANY else 1), max(map(max, sizes)))
-    if coloured > count / 2:
+    if coloured > len(chosen) / 2:
         found.source["channels"] = 3
-    elif light > 0.02 * count:  # an image in colour has a subject rather than ink
-        found.source["ink"] = "dark" if light > 0.98 * count else "mixed"
     span = " to ".join(dict.fromkeys(f"{width}×{height}" for width, height in (low, high)))
-    found.lines.append(f"{span} pixels; of {count:,} pictures {coloured:,} in colour, {light:,} dark on light")
+    found.lines.append(f"{span} pixels; {coloured:,} of {len(chosen):,} pictures in colour")
     return found

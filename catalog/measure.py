@@ -22,10 +22,7 @@ from stages.preprocess.params import Preprocess
 from stages.validate import raw, table
 
 CENTROID_IMAGES = 20_000  # of each part, for the agreement with the nearest class mean
-ORDER = (
-    *("kind", "mirrors", "mirror_variable", "files", "train", "test", "test_fraction", "label", "image", "labels"),
-    *("size", "channels", "ink", "group"),
-)
+SOME = 0.02  # of the images: fewer with another ink are oddities
 
 
 def entry_of(name: str, found: Found) -> tuple[dict[str, Any], list[str]]:
@@ -44,10 +41,13 @@ def entry_of(name: str, found: Found) -> tuple[dict[str, Any], list[str]]:
     classes = found.classes if found.classes and len(found.classes) == len(values) else list(map(str, values))
     if values != list(range(len(values))):
         found.source["labels"] = values
-    if found.source["kind"] in ("idx", "npz", "csv"):  # of pictures it is known already
-        light = np.concatenate([light_border(part.images) for part in parts.values()])
-        if light.mean() > 0.02:
-            found.source["ink"] = "dark" if light.mean() > 0.98 else "mixed"
+    shapes = {part.images.shape[1:] for part in parts.values()}
+    if found.source["kind"] == "idx" and any(height != width for height, width in shapes):
+        raise UserError(f"{name}: images that are not square: import them as an .npz file")
+    if all(len(shape) == 2 for shape in shapes):  # an image in colour has a subject rather than ink
+        light = np.concatenate([light_border(part.images) for part in parts.values()]).mean()
+        if light > SOME:
+            found.source["ink"] = "dark" if light > 1 - SOME else "mixed"
     source = parameters.check(f"{name}.source", found.source, Source, datasets.FILE)
     with TemporaryDirectory() as folder:
         done += write_parts(parts, source, Path(folder))
@@ -62,7 +62,7 @@ def entry_of(name: str, found: Found) -> tuple[dict[str, Any], list[str]]:
         "classes": classes,
         "disputed": [],
         "prepare": prepare(images, side),
-        "source": {key: found.source[key] for key in ORDER if key in found.source},
+        "source": {key: found.source[key] for key in Source.model_fields if key in found.source},
         "expect": bounds(images, whole, side),
     }
     parameters.check(name, entry, Dataset, datasets.FILE)

@@ -135,7 +135,7 @@ def test_a_stale_comparison_is_told_and_fails_only_where_it_is_asked_for(cloned)
         1,
         [
             "fresh: evaluate is stale: stages/evaluate changed",
-            "fresh: run `dvc repro dvc.yaml`, then commit the lock and the metrics",
+            "fresh: run `dvc repro`, then commit the lock and the metrics",
         ],
     )
     assert lines[0].startswith("fresh: stale stages of comparison/dvc.lock: 2. The pipeline does not read them")

@@ -171,7 +171,7 @@ def test_dark_ink_and_many_sizes_are_noticed(project, place, digits, capsys):
     source = yaml.safe_load((project / "datasets.yaml").read_text())["my_own_data"]["source"]
     assert source["ink"] == "dark" and source["size"] == 128
     printed = capsys.readouterr().out
-    assert "12×12 to 300×90 pixels; of 501 pictures 0 in colour, 500 dark on light" in printed
+    assert "12×12 to 300×90 pixels; 0 of 501 pictures in colour" in printed
     assert "501 of 501 images inverted" in printed and "odd: 1 images of a single grey level" in printed
 
 
@@ -193,15 +193,23 @@ def test_classes_may_be_words_and_the_name_of_a_path_may_say_who(project, place,
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
+        ([""], "FROM is '', must be a file or a folder that exists"),
         (["nowhere"], "FROM is 'nowhere', must be a file or a folder that exists"),
         (["empty"], "empty: nothing that is known here: a folder with a folder of pictures for each class"),
         (["empty", "--name", "my.data"], "NAME is 'my.data', must begin with a letter"),
         (["flat"], "flat/a.png: lies in no folder of a class: make one for each class, such as flat/7/a.png"),
         (["one"], "one: 1 different labels, must be 2 to 256: a"),
+        (["bad.csv"], "bad.csv: cannot be read: No columns to parse from file"),
+        (["bad.npz"], "bad.npz: cannot be read: "),
+        (["bad.parquet"], "bad.parquet: cannot be read: "),
+        (["one", "--group", "("], "one: cannot be read: missing \\), unterminated subpattern"),
     ],
 )
 def test_what_cannot_be_imported_is_told_and_nothing_is_written(project, arguments, reason):
     text = (project / "datasets.yaml").read_text()
+    Path("bad.csv").write_bytes(b"")
+    Path("bad.npz").write_bytes(b"PK no zip")
+    Path("bad.parquet").write_bytes(b"no table")
     for name in ("empty", "flat", "one/a"):
         Path(name).mkdir(parents=True)
     for number in range(12):

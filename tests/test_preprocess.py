@@ -69,13 +69,13 @@ def test_images_of_the_networks_size_stay_as_they_are(prepare):
 
 
 def test_images_of_another_size_are_not_taken_as_they_are():
-    with pytest.raises(UserError, match="the images are 9×8 and preprocess.image_size is 28: set that to 8, or `prep"):
-        to_network_size(np.zeros((2, 8, 9), np.uint8), 28, 1, "as is")
+    with pytest.raises(UserError, match="the images are 8×8 and preprocess.image_size is 28: set that to 8, or `prep"):
+        to_network_size(np.zeros((2, 8, 8), np.uint8), 28, 1, "as is")
 
 
 def test_what_fits_fills_the_networks_size():
-    (image,) = to_network_size(np.full((1, 20, 10), 255, np.uint8), 32, 1, "fit")
-    assert image.shape == (32, 32) and image[:, 8:24].all() and not image[:, :8].any() and not image[:, 24:].any()
+    (image,) = to_network_size(np.full((1, 20, 20), 255, np.uint8), 32, 1, "fit")
+    assert image.shape == (32, 32) and (image == 255).all()
 
 
 def test_colours_become_brightness_and_grey_becomes_three_equal_channels():
@@ -95,16 +95,14 @@ def test_small_images_become_20_pixels_centred_in_28():
     assert (standard == expected).all()
 
 
-@pytest.mark.parametrize(
-    ("shape", "inked"), [((10, 5), (20, 10)), ((5, 10), (10, 20)), ((56, 56), (20, 20)), ((100, 1), (20, 1))]
-)
-def test_images_keep_their_proportions(shape, inked):
-    (image,) = to_network_size(np.full((1, *shape), 255, np.uint8), 28, 1, "box")
+@pytest.mark.parametrize(("side", "size", "inked"), [(10, 28, 20), (56, 28, 20), (100, 32, 23), (1, 28, 20)])
+def test_the_box_is_in_the_middle(side, size, inked):
+    (image,) = to_network_size(np.full((1, side, side), 255, np.uint8), size, 1, "box")
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
-    assert (len(rows), len(columns)) == inked
-    # Centred, to the half pixel that an odd rest leaves.
-    assert abs(rows.mean() - 13.5) <= 0.5
-    assert abs(columns.mean() - 13.5) <= 0.5
+    assert len(rows) == len(columns) == inked
+    # To the half pixel that an odd rest leaves.
+    assert abs(rows.mean() - (size - 1) / 2) <= 0.5
+    assert abs(columns.mean() - (size - 1) / 2) <= 0.5
 
 
 def test_each_image_is_resized_by_itself(digits):

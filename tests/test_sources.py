@@ -271,9 +271,8 @@ def test_dark_ink_becomes_light(brought, digits, tmp_path, ink):
     assert done[-1].startswith(f"{160 if ink == 'dark' else 60} of 160 images inverted")
 
 
-def as_picture(**options):
-    source = Source.model_validate({"kind": "folder", "files": {".": "sha256:" + "0" * 64}} | MINE | options)
-    return lambda picture: pictures.opened(picture, "x.png", source)
+def as_picture(size=None, channels=1):
+    return lambda picture: pictures.opened(picture, "x.png", size, channels)
 
 
 def saved(picture, kind="PNG", **options):
@@ -344,8 +343,8 @@ def test_other_pictures_than_the_entry_means_are_refused_and_the_mirror_variable
     brought, digits, tmp_path, monkeypatch
 ):
     source = folder_of(tmp_path / "mine", digits)
-    monkeypatch.setenv("MINE_MIRROR", str(tmp_path / "typo"))
-    brought(source)
+    monkeypatch.setenv("MINE_MIRROR", str(tmp_path / "mine"))
+    brought(source | {"mirrors": ["/nowhere"]})
     monkeypatch.delenv("MINE_MIRROR")
     (tmp_path / "mine/train/3/0003.png").write_bytes(png(np.zeros((8, 8), np.uint8)))
     with pytest.raises(UserError, match=r"mine: other pictures than the entry means \(their checksum is sha256:"):

@@ -8,6 +8,8 @@ import argparse
 import os
 import re
 import sys
+import zipfile
+import zlib
 from collections.abc import Sequence
 from functools import partial
 from io import StringIO
@@ -24,6 +26,7 @@ from stages import datasets
 from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.common.files import write_text
+from stages.download.contents import MirrorError
 
 FEW, BATCH, STEPS = 5_000, 32, 3_000  # fewer training images need smaller batches and more epochs than MNIST
 
@@ -35,13 +38,16 @@ def main(arguments: Sequence[str]) -> None:
     options.add_argument("--group", help="a folder: a pattern, or a column of labels.csv, that says who made a picture")
     chosen = options.parse_args(arguments)
     path = Path(chosen.path).expanduser()
-    if not path.exists():
-        raise UserError(f"FROM is {chosen.path!r}, must be a file or a folder that exists")
+    if not chosen.path or not path.exists():
+        raise UserError(f"FROM is {chosen.path!r}, must be a file or a folder that exists: make import FROM=/path")
     name = chosen.name or named(path)
     if not re.fullmatch(NAME, name):
         raise UserError(f"NAME is {name!r}, must begin with a letter and have letters, digits, - and _ only")
 
-    found = look(path, chosen.group)
+    try:
+        found = look(path, chosen.group)
+    except (MirrorError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, re.error) as error:  # damaged files
+        raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     place = path if path.is_dir() else path.parent
     inside = place.resolve().is_relative_to(Path.cwd())
     found.source["mirrors"] = [os.path.relpath(place) if inside else str(place.resolve())]
@@ -50,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     for other, entry in catalog.items():
         if isinstance(entry, dict) and entry.get("source", {}).get("files") == found.source["files"]:
             print(f"import: {datasets.FILE} has these data already, as {other}: nothing changed")
-            print(f"next:   {command(other, entry['expect']['train_images'])}")
+            print(f"next:   {command(other, entry)}")
             return
     if name in catalog:
         raise UserError(f"{datasets.FILE} has an entry {name} of other data: choose another NAME")
@@ -58,13 +64,13 @@ def main(arguments: Sequence[str]) -> None:
     write_text(datasets.FILE, f"{datasets.FILE.read_text(encoding='utf-8').rstrip()}\n\n{as_yaml(name, entry)}")
     print("\n".join(f"import: {line}" for line in [*found.lines, *lines]))
     print(f"import: added to {datasets.FILE} as {name}; its title, licence and citation are yours to fill in")
-    print(f"next:   {command(name, entry['expect']['train_images'])}")
+    print(f"next:   {command(name, entry)}")
 
 
 def named(path: Path) -> str:
-    """A name for the data at `path`: the first word of its file name that may be one."""
-    words = re.sub(r"\W+", "_", path.resolve().name.partition(".")[0]).strip("_").lower()
-    return words if re.match("[a-z]", words) else f"data_{words}"
+    """A name for the data at `path`: its file name up to the first dot, in lower case, `_` for all but letters."""
+    words = re.sub(r"[^A-Za-z0-9]+", "_", path.resolve().name.partition(".")[0]).strip("_").lower()
+    return words if re.match("[a-z]", words) else f"data_{words}".rstrip("_")
 
 
 def as_yaml(name: str, entry: dict[str, Any]) -> str:
@@ -85,9 +91,12 @@ def as_yaml(name: str, entry: dict[str, Any]) -> str:
     return text.getvalue()
 
 
-def command(name: str, images: int) -> str:
-    """What to run next with so many training images."""
+def command(name: str, entry: dict[str, Any]) -> str:
+    """What to run next; a network that takes colour, and more epochs of smaller batches for a small set."""
     line = f"dvc exp run -S download.dataset={name}"
+    if entry["source"].get("channels") == 3:
+        line += f" -S preprocess.channels=3 -S preprocess.image_size={min(64, entry['expect']['image_size'])}"
+    images = entry["expect"]["train_images"]
     if images >= FEW:
         return line
     epochs = max(16, min(200, round(STEPS / max(1, images // BATCH))))

@@ -75,7 +75,7 @@ def same_classes(name: str) -> Scored:
 
 
 def prepared(name: str, source: Source, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Test images uint8 (N, 28, 28) and labels (N,) of the data set `name`, made in `folder` as the pipeline does.
+    """Test images uint8 (N, size, size) and labels (N,) of the data set `name`, made in `folder` as the pipeline does.
 
     Raises `UserError` if a stage fails; the stage has printed the reason.
     """

@@ -17,7 +17,6 @@ from stages.download.sources import KEPT, bring_images, bring_writers
 
 RAW = Path("data/raw")
 PROBE_SECONDS = 4
-PROBE_FILE = "t10k-labels-idx1-ubyte"
 
 
 def main() -> None:
@@ -45,7 +44,7 @@ def probe() -> None:
     if source.kind == "folder":
         answering = [mirror for mirror in mirrors if found(mirror).is_dir()]
     else:
-        answering = offering(mirrors, PROBE_FILE if source.kind == "idx" else min(source.files), PROBE_SECONDS)
+        answering = offering(mirrors, min(source.files), PROBE_SECONDS)
     if not answering:
         raise UserError(f"no source of {p.dataset} answers: {', '.join(map(masked, mirrors))}")
     print(f"download: {p.dataset} is offered by {masked(answering[0])}")

@@ -6,8 +6,8 @@ import io
 import zlib
 
 GZIP_MAGIC = b"\x1f\x8b"
-# Far above every data set of this kind. Without a ceiling, a broken mirror could fill the memory.
-LARGEST_COMPRESSED = 640 * 2**20  # EMNIST is one archive of 562 MB
+# Room for the largest file of the catalog (EMNIST, 562 MB). Without a ceiling, a broken mirror could fill the memory.
+LARGEST_COMPRESSED = 640 * 2**20
 LARGEST_DECOMPRESSED = 2**30
 BLOCK_BYTES = 2**20
 
@@ -20,11 +20,16 @@ class MirrorError(Exception):
         self.again = again
 
 
+def is_page(start: bytes) -> bool:
+    """Whether a file that begins with `start` is a web page."""
+    return start[:256].lstrip().lower().startswith((b"<!doctype", b"<html"))
+
+
 def verified(arrived: bytes, checksum: str) -> bytes:
     """The decompressed content of `arrived` (gzip or plain). Raises `MirrorError` if it is not what `checksum` says."""
     if arrived.startswith(GZIP_MAGIC):
         content = decompressed(arrived)
-    elif arrived[:256].lstrip().lower().startswith((b"<!doctype", b"<html")):
+    elif is_page(arrived):
         raise MirrorError("a web page (HTML), not the data")
     else:
         content = arrived

@@ -1,4 +1,4 @@
-"""Getting files from mirrors: folders or URLs that hold `NAME.gz` (a folder may hold plain `NAME` instead)."""
+"""Getting files from mirrors: folders or URLs that hold `NAME.gz`, or plain `NAME` (see addresses.py)."""
 
 import os
 import queue
@@ -18,7 +18,7 @@ from stages.download.contents import (
     check_size,
     verified,
 )
-from stages.download.transfers import fetch, offers_gzip
+from stages.download.transfers import fetch, offers
 
 FIRST_PAUSE_SECONDS = 0.5
 
@@ -109,7 +109,7 @@ def other_names(name: str) -> list[str]:
 
 def _offers(mirror: str, name: str, seconds: float) -> bool:
     if is_url(mirror):
-        return offers_gzip(address(mirror, name), seconds)
+        return offers(address(mirror, name), seconds)
     with suppress(MirrorError):
         return bool(from_folder(found(mirror), name))
     return False

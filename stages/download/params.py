@@ -16,7 +16,7 @@ IDX_FILES = (
 )
 WHOLE_FOLDER = "."  # the one name in `files` of a folder of pictures
 
-# `sha256:…` of the decompressed content, or `sha256-gz:…` / `md5-gz:…` of the .gz file as its publisher states it.
+# `sha256:…` or `md5:…` of the content, without gzip; `sha256-gz:…` or `md5-gz:…` of the .gz file that publishers state.
 Checksum = Annotated[str, Field(pattern=r"^(sha256(-gz)?:[0-9a-f]{64}|md5(-gz)?:[0-9a-f]{32})$")]
 
 
@@ -114,10 +114,12 @@ class Source(Block):
             raise ValueError(f"files must name exactly {', '.join(map(str, wanted.get(self.kind, of_parts)))}")
         if self.kind == "npz" and len(self.files) != 1:
             raise ValueError("files must name one file")
-        if self.kind in ("idx", "npz") and {len(self.train or ".."), len(self.test or "..")} != {2}:
+        if self.kind in ("idx", "npz") and any(len(names) != 2 for names in (self.train, self.test) if names):
             raise ValueError("train and test must name two each: images, labels")
         if self.kind == "idx" and (bool(self.train) != bool(self.test) or (self.archive and not self.train)):
             raise ValueError("train and test must name the files of both parts")
+        if self.test and self.test_fraction:
+            raise ValueError("test_fraction is not for a source that has a test part: remove it")
         if self.kind not in ("idx", "folder") and not self.test and not self.test_fraction:
             raise ValueError("test_fraction is missing: without `test`, a part of the images must be set apart")
         return self

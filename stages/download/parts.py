@@ -32,9 +32,12 @@ def write_parts(parts: Parts, source: Source, folder: Path) -> list[str]:
     """
     done = []
     if "test" not in parts:
-        parts = divided(parts["train"], source.test_fraction or 0)
-        whole = "the images, whole groups," if parts["train"].groups is not None else "each class"
-        done.append(f"the source has no test part: {source.test_fraction or 0:.0%} of {whole} became one")
+        if not source.test_fraction:
+            raise UserError("source.test_fraction is missing: the source has no test part")
+        parts = divided(parts["train"], source.test_fraction)
+        share = len(parts["test"].labels) / sum(len(part.labels) for part in parts.values())
+        whole = "" if parts["train"].groups is None else ", whole groups"
+        done.append(f"the source has no test part: {share:.0%} of the images{whole} became one")
     groups = sorted({str(group) for part in parts.values() if part.groups is not None for group in part.groups})
     total, inverted, padded = 0, 0, False
     for name, prefix in (("train", "train"), ("test", "t10k")):
@@ -60,20 +63,22 @@ def write_parts(parts: Parts, source: Source, folder: Path) -> list[str]:
 def divided(part: Part, fraction: float) -> Parts:
     """`part` as train and test: about `fraction` of each class is in test, and no group in both.
 
-    Raises `UserError` if a class or the groups are too few for that.
+    With groups, the fraction is the next of 1/2, 1/3, 1/4, … Raises `UserError` if there are too few images for that.
     """
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # it takes a second
+    from sklearn.model_selection import StratifiedGroupKFold, train_test_split  # it takes a second
 
-    count = max(2, round(1 / fraction))
-    kind = StratifiedKFold if part.groups is None else StratifiedGroupKFold
-    folds = kind(n_splits=count, shuffle=True, random_state=SEED)
-    smallest = min(np.unique(part.labels, return_counts=True)[1])
-    if smallest < 2 or (part.groups is not None and len(np.unique(part.groups)) < count):
-        raise UserError(f"too few images for a test part of {fraction:g}: each class needs two, and each fold a group")
-    train, test = next(iter(folds.split(np.zeros(len(part.labels)), part.labels, part.groups)))
+    rows = np.arange(len(part.labels))
+    try:
+        if part.groups is None:
+            train, test = train_test_split(rows, test_size=fraction, stratify=part.labels, random_state=SEED)
+        else:
+            folds = StratifiedGroupKFold(max(2, round(1 / fraction)), shuffle=True, random_state=SEED)
+            train, test = next(iter(folds.split(rows, part.labels, part.groups)))
+    except ValueError as error:
+        raise UserError(f"source.test_fraction is {fraction}: {error}") from None
     return {
-        name: Part(part.images[rows], part.labels[rows], None if part.groups is None else part.groups[rows])
-        for name, rows in (("train", train), ("test", test))
+        name: Part(part.images[chosen], part.labels[chosen], None if part.groups is None else part.groups[chosen])
+        for name, chosen in (("train", np.sort(train)), ("test", np.sort(test)))
     }
 
 

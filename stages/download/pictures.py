@@ -19,6 +19,7 @@ from stages.download.parts import Part, Parts
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 TABLE = "labels.csv"
+VALIDATION = ("val", "valid", "validation")  # folders whose pictures count as training images
 NO_PICTURE = "not a picture that can be read"
 LARGEST_PICTURE = 100_000_000  # pixels: a small file can announce more than the memory holds
 Image.MAX_IMAGE_PIXELS = None  # that bound is ours, and an error, where Pillow warns
@@ -81,7 +82,9 @@ def _from_table(folder: Path, pictures: set[str], group: str | None) -> list[dic
     for number, line in enumerate(table, start=2):
         if line["file"] not in pictures:
             raise UserError(f"{path} line {number}: there is no picture {line['file']!r}")
-        row = {"file": line["file"], "label": line["label"], "part": line.get("part") or "train"}
+        if not (line["label"] or "").strip():
+            raise UserError(f"{path} line {number}: the label is empty")
+        row = {"file": line["file"], "label": line["label"].strip(), "part": line.get("part") or "train"}
         if row["part"] not in ("train", "test"):
             raise UserError(f"{path} line {number}: part is {row['part']!r}, must be train or test")
         rows.append(row | ({"group": line[group]} if group in line else {}))
@@ -90,7 +93,7 @@ def _from_table(folder: Path, pictures: set[str], group: str | None) -> list[dic
 
 def _from_folders(folder: Path, pictures: list[str]) -> list[dict[str, str]]:
     paths = [Path(name).parts for name in pictures]
-    parted = {path[0] for path in paths} <= {"train", "test"}
+    parted = "train" in (tops := {path[0] for path in paths}) and tops <= {"train", "test", *VALIDATION}
     rows = []
     for name, path in zip(pictures, paths):
         inner = path[1:] if parted else path
@@ -99,14 +102,14 @@ def _from_folders(folder: Path, pictures: list[str]) -> list[dict[str, str]]:
                 f"{folder / name}: lies in no folder of a class: make one for each class, such as"
                 f" {folder.name}/7/{path[-1]}, or a {TABLE} with the columns file and label"
             )
-        rows.append({"file": name, "label": inner[0], "part": path[0] if parted else "train"})
+        rows.append({"file": name, "label": inner[0], "part": "test" if parted and path[0] == "test" else "train"})
     return rows
 
 
 def _read(folder: Path, rows: Sequence[dict[str, str]], source: Source) -> Part:
     def one(row: dict[str, str]) -> np.ndarray:
         with (folder / row["file"]).open("rb") as file:
-            return opened(file, str(folder / row["file"]), source)
+            return opened(file, str(folder / row["file"]), source.size, source.channels or 1)
 
     with ThreadPoolExecutor() as pool:
         images = list(pool.map(one, rows))
@@ -114,21 +117,21 @@ def _read(folder: Path, rows: Sequence[dict[str, str]], source: Source) -> Part:
     return Part(stacked(images), np.array([row["label"] for row in rows]), groups)
 
 
-def opened(file: IO[bytes], name: str, source: Source) -> np.ndarray:
-    """The picture in `file`, uint8 (height, width) or (height, width, 3), of the size and channels of `source`.
+def opened(file: IO[bytes], name: str, size: int | None, channels: int) -> np.ndarray:
+    """The picture in `file`: uint8 (height, width) for one of `channels`, (height, width, 3) for three.
 
-    It is turned as its camera says, transparent parts are white, 16 bits become 8. Scaled to fit, with its proportions
-    kept, it lies in the middle of a square of the colour of its border. Raises `UserError` that begins with `name` if
-    it is no picture.
+    It is turned as its camera says, transparent parts are white, 16 bits become 8. With a `size`, it is scaled with its
+    proportions kept and lies in the middle of a square of so many pixels, of the colour of its border. Raises
+    `UserError` that begins with `name` if it is no picture.
     """
     try:
         with Image.open(file) as picture:
             if picture.width * picture.height > LARGEST_PICTURE:
                 raise UserError(f"{name}: {picture.width}×{picture.height} pixels are too many: scale it down")
-            plain = as_bytes(ImageOps.exif_transpose(picture)).convert("L" if (source.channels or 1) == 1 else "RGB")
+            plain = as_bytes(ImageOps.exif_transpose(picture)).convert("L" if channels == 1 else "RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{name}: {NO_PICTURE} ({error}): mend it or take it out") from None
-    return np.asarray(plain if source.size is None else on_square(plain, source.size))
+    return np.asarray(plain if size is None else on_square(plain, size))
 
 
 def as_bytes(picture: Image.Image) -> Image.Image:
@@ -171,9 +174,9 @@ def size_of(file: IO[bytes], name: str) -> tuple[int, int]:
 def sentence(folder: Path, source: Source) -> str:
     """What the pictures below `folder` were, and are now."""
     sizes = []
-    for name in (name for name in files_of(folder) if name != TABLE):
-        with (folder / name).open("rb") as file:
-            sizes.append(size_of(file, str(folder / name)))
+    for path in (folder / row["file"] for row in described(folder, None)):
+        with path.open("rb") as file:
+            sizes.append(size_of(file, str(path)))
     low, high = min(sizes, key=math.prod), max(sizes, key=math.prod)
     before = " to ".join(dict.fromkeys(f"{width}×{height}" for width, height in (low, high)))
     changed = source.size and {*sizes} != {(source.size, source.size)}

@@ -101,7 +101,10 @@ def libsvm_part(file: str, content: bytes, source: Source) -> Part:
         values, labels = load_svmlight_file(io.BytesIO(plain), zero_based=False)
     except (ValueError, OSError) as error:
         raise UserError(f"{file}: not in LIBSVM's format ({error})") from None
-    pixels = np.rint((np.clip(values.toarray(), -1, 1) + 1) * 127.5).astype(np.uint8)
+    dense = values.toarray()
+    if dense.size and (dense.min() < -1 or dense.max() > 1):
+        raise UserError(f"{file}: values from {dense.min():g} to {dense.max():g}, must be from -1 to 1")
+    pixels = np.rint((dense + 1) * 127.5).astype(np.uint8)
     return Part(rows_as_images(file, pixels, source), labels.astype(int))
 
 
@@ -117,7 +120,7 @@ def parquet_part(file: str, content: bytes, source: Source) -> Part:
     """The rows of a Parquet file: a column of labels, a column of pictures as bytes, or as structs with `bytes`."""
     pa, pq = arrow()
     try:
-        table = pq.read_table(pa.BufferReader(content), columns=None)
+        table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{file}: not a Parquet file ({str(error).splitlines()[0]})") from None
     for column in (source.label, source.image):
@@ -126,7 +129,8 @@ def parquet_part(file: str, content: bytes, source: Source) -> Part:
     rows = table.column(str(source.image)).to_pylist()
     pictures = [row.get("bytes") if isinstance(row, dict) else row for row in rows]
     images = [
-        opened(io.BytesIO(picture or b""), f"{file}: row {number}", source) for number, picture in enumerate(pictures)
+        opened(io.BytesIO(picture or b""), f"{file}: row {number}", source.size, source.channels or 1)
+        for number, picture in enumerate(pictures)
     ]
     return Part(stacked(images), flat(file, table.column(str(source.label)).to_numpy(), len(images)))
 
@@ -152,7 +156,7 @@ def as_pixels(file: str, values: np.ndarray) -> np.ndarray:
         raise UserError(f"{file}: images of shape {values.shape}, must be (N, height, width) or (N, height, width, 3)")
     if values.dtype == np.uint8:
         return values
-    pixels = np.asarray(values)
+    pixels = values
     if not (pixels.dtype.kind in "iuf" and np.array_equal(pixels, np.clip(np.rint(pixels), 0, 255))):
         low, high = (f"{value:g}" for value in (pixels.min(), pixels.max())) if pixels.dtype.kind in "iuf" else "??"
         raise UserError(f"{file}: {pixels.dtype} values from {low} to {high}, must be whole numbers from 0 to 255")

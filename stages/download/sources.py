@@ -34,9 +34,10 @@ def bring_images(settings: Download, source: Source, folder: Path) -> list[str]:
             (folder / name).write_bytes(content)
     except MirrorError as error:
         holds = {"idx": "the four files", "folder": "the pictures"}.get(source.kind, " and ".join(source.files))
+        place = "a folder" if source.kind == "folder" else "a folder or URL"
         raise UserError(
             f"no source delivers {settings.dataset} ({error}). Either"
-            f" set {source.mirror_variable} to a folder or URL that holds {holds},"
+            f" set {source.mirror_variable} to {place} that holds {holds},"
             " or run `dvc exp run -S download.dataset=digits`, which needs no network"
         ) from None
     return []

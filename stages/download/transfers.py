@@ -13,7 +13,7 @@ import urllib3
 from tqdm import tqdm
 
 from stages.download.addresses import masked
-from stages.download.contents import GZIP_MAGIC, LARGEST_COMPRESSED, MirrorError, check_size
+from stages.download.contents import LARGEST_COMPRESSED, MirrorError, check_size, is_page
 
 # Small, because a block counts only when it is whole: a slow line must not pass for a dead one.
 HTTP_BLOCK_BYTES = 1024
@@ -60,12 +60,12 @@ def fetch(url: str, timeout_seconds: float) -> bytes:
     return bytes(body)
 
 
-def offers_gzip(url: str, timeout_seconds: float) -> bool:
-    """Whether the file at `url` begins as a gzip file does. The caller keeps the clock."""
+def offers(url: str, timeout_seconds: float) -> bool:
+    """Whether the server sends something for `url` that is not a web page. The caller keeps the clock."""
     try:
         with closing(_blocks(url, timeout_seconds)) as source:
-            # Sign-in pages answer 200 for everything: the first two bytes tell data from a page.
-            return next(source, (b"", None))[0].startswith(GZIP_MAGIC)
+            first = next(source, (b"", None))[0]
+            return bool(first) and not is_page(first)  # sign-in pages answer 200 for everything
     except Exception:
         return False
 

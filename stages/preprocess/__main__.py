@@ -50,8 +50,8 @@ def main() -> None:
 
 
 def read_part(prefix: str, p: Preprocess, prepare: str) -> dict[str, np.ndarray]:
-    """`images` (N, size, size) or (N, size, size, 3), `labels` (N,) and, if they are known, `writers` and `series` (N,)
-    of a raw part."""
+    """The arrays of a raw part: `images` uint8 (N, size, size) or (N, size, size, 3), `labels` uint8 (N,) and, if they
+    are known, `writers` uint16 and `series` uint8 (N,)."""
     part = {
         "images": to_network_size(read_images(RAW, prefix), p.image_size, p.channels, prepare),
         "labels": read_idx(RAW / f"{prefix}-labels-idx1-ubyte", dimensions=1),

@@ -10,33 +10,32 @@ LUMA = np.array([299, 587, 114])  # thousandths of red, green and blue in the br
 
 
 def to_network_size(images: np.ndarray, size: int, channels: int, prepare: str) -> np.ndarray:
-    """uint8 (N, size, size), with three `channels` (N, size, size, 3), from uint8 (N, height, width) or (…, 3).
+    """uint8 (N, size, size), with three `channels` (N, size, size, 3), from square images, grey or in colour.
 
-    `prepare` is `as is` (they have that size), `fit` (scaled until the longer side fills it) or `box` (until the longer
-    side fills MNIST's box, 20 of 28 pixels). Both scale bilinearly, keep the proportions and add black around. They are
-    neither cropped to their ink nor centred by mass, as MNIST's authors did. Raises `UserError` if `as is` does not do.
+    Images that have the size stay as they are. Others are scaled bilinearly, by `prepare`: `fit` to the size; `box` to
+    MNIST's box, 20 of 28 pixels, with black around. They are neither cropped to their ink nor centred by mass, as its
+    authors did. Raises `UserError` if `prepare` is `as is`.
     """
     images = in_channels(images, channels)
-    count, height, width = images.shape[:3]
-    if (height, width) == (size, size):
+    count, side = images.shape[:2]
+    if side == size:
         return images
     if prepare == "as is":
         raise UserError(
-            f"the images are {width}×{height} and preprocess.image_size is {size}: set that to {height}, or `prepare`"
+            f"the images are {side}×{side} and preprocess.image_size is {size}: set that to {side}, or `prepare`"
             " of the data set in datasets.yaml to fit"
         )
-    scale = size * (BOX if prepare == "box" else 1) / max(height, width)
-    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    top, left = (size - new_height) // 2, (size - new_width) // 2
+    inner = max(1, round(size * BOX)) if prepare == "box" else size
+    margin = (size - inner) // 2
     prepared = np.zeros((count, size, size, *images.shape[3:]), np.uint8)
     for target, image in zip(prepared, images):
-        resized = Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BILINEAR)
-        target[top : top + new_height, left : left + new_width] = np.asarray(resized)
+        resized = Image.fromarray(image).resize((inner, inner), Image.Resampling.BILINEAR)
+        target[margin : margin + inner, margin : margin + inner] = np.asarray(resized)
     return prepared
 
 
 def in_channels(images: np.ndarray, channels: int) -> np.ndarray:
-    """Grey `images` (N, height, width) or coloured ones (N, height, width, 3), as `channels`, 1 or 3, says."""
+    """uint8 `images`, grey (N, side, side) or in colour (N, side, side, 3), with `channels`: 1 or 3."""
     if channels == 1 and images.ndim == 4:
         return np.asarray((images @ LUMA + 500) // 1000, np.uint8)
     if channels == 3 and images.ndim == 3:
