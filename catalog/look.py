@@ -25,6 +25,7 @@ LABELS = ("label", "labels", "class", "target", "y", "digit")  # usual names of 
 GROUPS = ("person", "writer", "author", "user", "group")  # and of one that says who made a picture
 TEST_FRACTION = 0.2
 LARGEST_SIDE, MANY = 128, 20_000  # pixels a side that pictures are brought to; half of it if there are more than MANY
+ROWS, LEAST_PIXELS = 1_000, 16  # of a CSV: rows that are looked at, columns below which they are no images
 SURVEY = 2_000  # pictures that are looked at
 COLOURED = 40  # grey levels between the channels of a pixel from which on it has a colour
 
@@ -40,20 +41,24 @@ class Found:
 
 def look(path: Path, group: str | None) -> Found:
     """What lies at `path`. Raises `UserError` if it is none of the kinds that are known."""
-    inside = sorted(each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file())
-    folder, names = (path, inside) if path.is_dir() else (path.parent, [path.name])
-    tables = [name for name in names if re.search(r"\.csv(\.gz|\.zip)?$", name) and name != pictures.TABLE]
-    archives = [name for name in names if name.endswith(".npz")]
+    folder = path if path.is_dir() else path.parent
+    inside = [each.relative_to(folder) for each in path.rglob("*") if each.is_file()] or [Path(path.name)]
+    names = sorted(each.as_posix() for each in inside if not any(part.startswith((".", "__")) for part in each.parts))
+    tables = [name for name in names if re.search(r"\.csv(\.gz|\.zip)?$", name.lower()) and name != pictures.TABLE]
+    archives = [name for name in names if name.lower().endswith(".npz")]
+    drawn = {*pictures.files_of(path)} if path.is_dir() else set()
     if path.is_dir() and (idx := idx_files(path)):
         return Found({"kind": "idx", "files": idx}, lines=["four IDX files, as MNIST has them"])
-    if parquet := [name for name in names if name.endswith(".parquet")]:
+    if parquet := [name for name in names if name.lower().endswith(".parquet")]:
         return of_parquet(folder, parquet)
-    if path.is_dir() and {*pictures.files_of(path)} - {pictures.TABLE}:
+    if drawn - {pictures.TABLE} and (pictures.TABLE in drawn or any("/" in name for name in drawn)):
         return of_pictures(path, group)
     if len(archives) == 1:
         return of_npz(folder, archives[0])
     if tables:
         return of_csv(folder, tables)
+    if drawn:
+        return of_pictures(path, group)  # it tells what is missing
     raise UserError(
         f"{path}: nothing that is known here: a folder with a folder of pictures for each class (or a labels.csv), "
         "four IDX files, one .npz file, or files of .csv or .parquet"
@@ -108,7 +113,11 @@ def of_npz(folder: Path, name: str) -> Found:
         answers = [other for other, shape in shapes.items() if len(shape) < 3 and math.prod(shape) == shapes[key][0]]
         if not answers:
             raise UserError(f"{folder / name}: no array of labels belongs to {key}: there are {', '.join(shapes)}")
-        pairs.append([key, max(answers, key=lambda other: SequenceMatcher(None, key, other).ratio())])
+        named = [other for other in answers if {*re.split(r"[^a-z]+", other.lower())} & {*LABELS}] or answers
+        alike = sorted(named, key=lambda other: SequenceMatcher(None, key, other).ratio())
+        if len(named) > 1 and named is answers:
+            raise UserError(f"{folder / name}: {' or '.join(answers)} may be the labels of {key}: call them labels")
+        pairs.append([key, alike[-1]])
     if not pairs:
         raise UserError(f"{folder / name}: no array of images (N, height, width): there are {', '.join(shapes)}")
     test = next((pair for pair in pairs if part_of(pair[0]) == "test"), None)
@@ -128,23 +137,31 @@ def of_npz(folder: Path, name: str) -> Found:
 def of_csv(folder: Path, names: list[str]) -> Found:
     """Tables with a pixel in each column; those without labels, as Kaggle's test part, are left out."""
     labels: dict[str, str | int] = {}
+    others = []
     for name in names:
         with (folder / name).open("rb") as file:
             magic = file.read(4)
         packed: Any = "zip" if magic == ZIP_MAGIC else "gzip" if magic.startswith(GZIP_MAGIC) else None
-        first = pd.read_csv(folder / name, header=None, nrows=1, compression=packed, dtype=str).iloc[0]
-        if first.str.fullmatch(r"-?[\d.]+").all():
-            labels[name] = 0  # no header: the first column, as everywhere
-        elif column := next((text for text in first if str(text).lower() in LABELS), None):
+        head = pd.read_csv(folder / name, header=None, nrows=ROWS, compression=packed, dtype=str)
+        column = next((text for text in head.iloc[0] if str(text).lower() in LABELS), None)
+        if head.shape[1] <= LEAST_PIXELS:
+            others.append(f"{name} has {head.shape[1]} columns, no pixels, and is left out")
+        elif head.iloc[0].str.fullmatch(r"-?[\d.]+").all():  # no header
+            last = head.iloc[:, 0].nunique() == 1 < head.iloc[:, -1].nunique()  # else first, as everywhere
+            labels[name] = head.shape[1] - 1 if last else 0
+        elif column:
             labels[name] = column
+        else:
+            others.append(f"{name} has no labels and is left out")
     if not labels:
         raise UserError(f"{folder / names[0]}: no column is named {', '.join(LABELS[:-1])} or {LABELS[-1]}")
-    source = {"kind": "csv", **with_sums(folder, parted(list(labels))), "label": next(iter(labels.values()))}
-    header = "without a header" if source["label"] == 0 else f"labels in the column {source['label']}"
-    lines = [f"tables with a pixel in each column, {header}"]
-    return Found(
-        source, lines=lines + [f"{name} has no labels and is left out" for name in names if name not in labels]
-    )
+    if len({*labels.values()}) > 1:
+        columns = ", ".join(f"{column!r} in {name}" for name, column in labels.items())
+        raise UserError(f"{folder}: the labels are in different columns: {columns}")
+    column = next(iter(labels.values()))
+    source = {"kind": "csv", **with_sums(folder, parted(list(labels))), "label": column}
+    header = f"no header, labels in column {column + 1}" if isinstance(column, int) else f"labels in column {column}"
+    return Found(source, lines=[f"tables with a pixel in each column; {header}", *others])
 
 
 def of_parquet(folder: Path, names: list[str]) -> Found:
@@ -162,7 +179,7 @@ def of_parquet(folder: Path, names: list[str]) -> Found:
     hub = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     classes = hub.get("info", {}).get("features", {}).get(label, {}).get("names")
     found = Found({"kind": "parquet", **parts, "label": label, "image": image}, classes, ["Parquet with pictures"])
-    return surveyed(found, [row["bytes"] if isinstance(row, dict) else row for row in cells])
+    return surveyed(found, [(row.get("bytes") if isinstance(row, dict) else row) or b"" for row in cells])
 
 
 def of_pictures(folder: Path, group: str | None) -> Found:
@@ -181,7 +198,7 @@ def of_pictures(folder: Path, group: str | None) -> Found:
         found.lines.append(f"{without:,} pictures are not in {table.name} and are left out")
     if group:
         source["group"] = group
-        found.lines.append(f"{len({row['group'] for row in rows}):,} groups ({group}): none will be in two parts")
+        found.lines.append(f"{len({row['group'] for row in rows}):,} groups ({group})")
     return surveyed(found, [folder / row["file"] for row in rows])
 
 

@@ -19,6 +19,7 @@ from stages.download.parts import Parts, light_border, write_parts
 from stages.download.sources import read_parts
 from stages.idx import read_images
 from stages.preprocess.params import Preprocess
+from stages.preprocess.split import split_by_writer, split_stratified
 from stages.validate import raw, table
 
 CENTROID_IMAGES = 20_000  # of each part, for the agreement with the nearest class mean
@@ -57,6 +58,9 @@ def entry_of(name: str, found: Found) -> tuple[dict[str, Any], list[str]]:
         images = rows.reset_index(drop=True)
         of_set = table.set_table(images, splits, classes, CENTROID_IMAGES)
         whole = {str(column): value for column, value in of_set.iloc[0].items()}
+    if whole["missing_train"]:
+        raise UserError(f"{name}: no training image of {whole['missing_train']}: add some, or take the class out")
+    divisible(splits["train"])
     entry = {
         "about": {"title": name, "licence": "unknown", "citation": "", "homepage": ""},
         "classes": classes,
@@ -73,15 +77,36 @@ def entry_of(name: str, found: Found) -> tuple[dict[str, Any], list[str]]:
         f"{whole['train_images']:,} training and {whole['test_images']:,} test images of {side}×{side} pixels",
         f"{len(classes)} classes: {sizes[least]:,} images ({classes[least]}) to {sizes[most]:,} ({classes[most]})",
         *odd(images, whole),
+        *both_sides(parts),
     ]
+
+
+def divisible(train: raw.Split) -> None:
+    """Raise `UserError` if `preprocess` could not split off validation images with its present parameters."""
+    p = parameters.read("preprocess", Preprocess)
+    if p.split_by_writer and train.writers is not None:
+        split_by_writer(train.writers["writer"].to_numpy(), p.validation_fraction, p.seed)
+    else:
+        split_stratified(train.labels, p.validation_fraction, p.seed)
+
+
+def both_sides(parts: Parts) -> list[str]:
+    """A line if the source itself has groups that are in train and in test."""
+    if not all(name in parts and parts[name].groups is not None for name in ("train", "test")):
+        return []
+    shared = np.intersect1d(parts["train"].groups, parts["test"].groups)
+    return [f"odd: {len(shared):,} groups are in train and in test"] if len(shared) else []
 
 
 def values_of(parts: Parts) -> list[Any]:
     """The different labels in the order of their classes: numbers by size, others by the alphabet."""
     labels = {str(label) for part in parts.values() for label in part.labels.tolist()}
-    if all(label.isdecimal() and str(int(label)) == label for label in labels):
-        return sorted(map(int, labels))
-    return sorted(labels)
+    try:
+        ordered = sorted(labels, key=float)
+    except ValueError:
+        return sorted(labels)
+    whole = all(label.isdecimal() and str(int(label)) == label for label in labels)
+    return list(map(int, ordered)) if whole else ordered
 
 
 def prepare(images: pd.DataFrame, side: int) -> str:
@@ -99,6 +124,8 @@ def odd(images: pd.DataFrame, whole: dict[str, Any]) -> list[str]:
         "repeat an earlier one": whole["duplicates_train"] + whole["duplicates_test"],
     }
     lines = [f"odd: {count:,} images {what}" for what, count in counts.items() if count]
+    if (brightest := min(whole["largest_value_train"], whole["largest_value_test"])) < 128:
+        lines.append(f"odd: the brightest pixel is {brightest} of 255")
     return lines + ([f"odd: no test image of {whole['missing_test']}"] if whole["missing_test"] else [])
 
 

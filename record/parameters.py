@@ -30,7 +30,7 @@ STAGES: dict[str, type[Block]] = {
     "evaluate": Evaluate,
     "report": Report,
 }
-NAME = r"[A-Za-z][\w-]*"  # of an entry of datasets.yaml: DVC takes a dot for a level
+NAME = r"(?!(?i:null|true|false)$)[A-Za-z][A-Za-z0-9_-]*"  # of an entry of datasets.yaml: DVC takes a dot for a level
 COMPARISON = Path("comparison/params.yaml")
 FOLDER = Path(__file__).parent.parent / "stages"
 

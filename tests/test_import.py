@@ -17,6 +17,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from helpers.clone import ROOT
+from stages.common import parameters
 from stages.common.entry import UserError
 from stages.download.__main__ import main as download
 from stages.idx import read_idx, read_images, write_idx
@@ -200,6 +201,7 @@ def test_classes_may_be_words_and_the_name_of_a_path_may_say_who(project, place,
         (["flat"], "flat/a.png: lies in no folder of a class: make one for each class, such as flat/7/a.png"),
         (["one"], "one: 1 different labels, must be 2 to 256: a"),
         (["bad.csv"], "bad.csv: cannot be read: No columns to parse from file"),
+        (["empty", "--name", "null"], "NAME is 'null', must begin with a letter"),
         (["bad.npz"], "bad.npz: cannot be read: "),
         (["bad.parquet"], "bad.parquet: cannot be read: "),
         (["one", "--group", "("], "one: cannot be read: missing \\), unterminated subpattern"),
@@ -245,3 +247,132 @@ def test_colour_of_any_size_trains_with_the_same_networks_and_is_scored_and_show
     assert np.load("data/prepared/train/images.npy").shape[1:] == (32, 32, 3)
     assert json.loads(Path("metrics/evaluate.json").read_text())["accuracy"] > 0.9
     assert "`[images, 32, 32, 3]`, colours 0 to 255" in Path("reports/model_card.md").read_text()
+
+
+def pictures_in(folder, names, count=20):
+    """A folder of pictures for each of `names`, each class with a bar at another place."""
+    for place, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            image = np.zeros((12, 12), np.uint8)
+            image[2:10, place + 1 : place + 3] = 200 + number % 50
+            image[0, 0] = number
+            Image.fromarray(image).save(folder / name / f"{number}.png")
+
+
+@pytest.mark.parametrize("names", [["12:30", "1:00"], ["a?", "- b"], ["null", "true"], ["ä", "x, y"], ["[1]", "{2}"]])
+def test_classes_of_any_name_are_written_so_that_they_are_read_back(project, place, names):
+    pictures_in(place, names)
+    tool.main([str(place)])
+    check.main()
+    assert parameters.load(Path("datasets.yaml"))["my_own_data"]["classes"] == sorted(names)
+
+
+@pytest.mark.parametrize("parts", ["train valid test", "Train Val Test", "training val testing"])
+@pytest.mark.parametrize("around", ["", "archive/v1"])
+def test_validation_folders_count_as_training_images_and_a_folder_around_all_does_not_matter(
+    project, place, parts, around
+):
+    for part in parts.split():
+        pictures_in(place / around / part, ["a", "b", "c"])
+    tool.main([str(place)])
+    entry = yaml.safe_load((project / "datasets.yaml").read_text())["my_own_data"]
+    assert entry["classes"] == ["a", "b", "c"]
+    assert entry["expect"]["train_images"] == 120 and entry["expect"]["test_images"] == 60
+
+
+def test_an_archive_with_a_validation_part_gives_the_test_part_and_the_labels_by_their_names(
+    project, place, digits, capsys
+):
+    (x_train, y_train), (x_test, y_test) = digits
+    arrays = {"train_images": x_train, "train_labels": y_train, "val_images": x_test[:50], "val_labels": y_test[:50]}
+    arrays |= {"test_images": x_test, "test_labels": y_test, "train_writer": y_train + 1, "test_writer": y_test + 1}
+    np.savez(place / "med.npz", **arrays)
+    tool.main([str(place / "med.npz")])
+    source = yaml.safe_load((project / "datasets.yaml").read_text())["med"]["source"]
+    assert source["train"] == ["train_images", "train_labels"] and source["test"] == ["test_images", "test_labels"]
+    assert "val_images is left out" in capsys.readouterr().out
+    np.savez(place / "unclear.npz", x=x_train, one=y_train, two=y_train)
+    with pytest.raises(UserError, match="one or two may be the labels of x: call them labels"):
+        tool.main([str(place / "unclear.npz")])
+
+
+def test_kaggles_folder_with_a_sample_of_what_to_hand_in(project, place, digits, capsys):
+    as_csv(place, digits)
+    test = pd.read_csv(place / "mnist_test.csv").drop(columns="label")
+    test.to_csv(place / "mnist_test.csv", index=False)
+    pd.DataFrame({"ImageId": [1, 2], "Label": [0, 0]}).to_csv(place / "sample_submission.csv", index=False)
+    (place / "._mnist_train.csv").write_bytes(b"\0\1")
+    tool.main([str(place)])
+    printed = capsys.readouterr().out
+    assert "sample_submission.csv has 2 columns" in printed and "mnist_test.csv has no labels" in printed
+
+
+def test_labels_in_the_last_column_are_noticed(project, place, digits):
+    images, labels = digits[0]
+    framed = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    np.savetxt(place / "last.csv", np.c_[framed.reshape(len(framed), -1), labels], "%d", ",")
+    tool.main([str(place / "last.csv")])
+    entry = yaml.safe_load((project / "datasets.yaml").read_text())["last"]
+    assert entry["source"]["label"] == 100 and entry["classes"] == list("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        (["a/0.png,"], r"labels.csv line 3: the label is empty"),
+        (["a/0.png"], r"labels.csv line 3: the label is empty"),
+        (["b/0.png,x"], r"labels.csv line 3: there is no picture 'b/0.png'"),
+    ],
+)
+def test_a_table_with_a_hole_is_told_with_its_line(project, place, rows, reason):
+    pictures_in(place, ["a"])
+    (place / "labels.csv").write_text("\n".join(["file,label", "a/1.png,one", *rows]))
+    with pytest.raises(UserError, match=reason):
+        tool.main([str(place)])
+
+
+def test_a_csv_without_a_label_somewhere_is_told(project, place, digits):
+    as_csv(place, digits)
+    lines = (place / "mnist_train.csv").read_text().splitlines()
+    lines[5] = lines[5][lines[5].index(",") :]
+    (place / "mnist_train.csv").write_text("\n".join(lines))
+    with pytest.raises(UserError, match="mnist_train.csv: image 4 has no label"):
+        tool.main([str(place)])
+
+
+@pytest.mark.parametrize(
+    ("count", "reason"), [(1, "test_fraction"), (3, "test_fraction"), (8, "preprocess.validation_fraction")]
+)
+def test_too_few_pictures_are_told_by_the_import(project, place, count, reason):
+    pictures_in(place, ["a", "b", "c"], count)
+    with pytest.raises(UserError, match=reason):
+        tool.main([str(place)])
+
+
+def test_a_class_without_training_images_is_told_by_the_import(project, place):
+    pictures_in(place / "train", ["a", "b"])
+    pictures_in(place / "test", ["a", "b", "c"])
+    with pytest.raises(UserError, match="no training image of c: add some"):
+        tool.main([str(place)])
+
+
+def test_line_ends_stay_and_a_catalog_that_cannot_grow_is_told(project, place):
+    pictures_in(place, ["a", "b"])
+    file = project / "datasets.yaml"
+    text = file.read_bytes()
+    file.write_bytes(text.replace(b"\n", b"\r\n"))
+    tool.main([str(place)])
+    assert b"\n" not in file.read_bytes().replace(b"\r\n", b"")
+    file.write_bytes(text + b"...\n")
+    with pytest.raises(UserError, match="nothing can be added at its end"):
+        tool.main([str(place)])
+    assert file.read_bytes() == text + b"...\n"
+
+
+def test_data_that_were_moved_are_known_and_the_new_place_is_told(project, place, digits, capsys):
+    as_csv(place, digits)
+    tool.main([str(place)])
+    place.rename(place.with_name("moved"))
+    tool.main([str(place.with_name("moved"))])
+    assert f"they lie elsewhere now: write {place.with_name('moved')}" in capsys.readouterr().out

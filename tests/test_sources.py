@@ -155,10 +155,8 @@ def test_a_folder_without_a_test_part_gives_a_share_of_each_class(brought, digit
     train, test = brought(source)
     assert np.bincount(test[1]).tolist() == pytest.approx(np.bincount(everything[1]) / 4, abs=1)
     assert len(train[1]) + len(test[1]) == 160
-    assert (
-        "the source has no test part: 25% of each class became one"
-        in json.loads(Path("data/raw/dataset.json").read_text())["done"][-1]
-    )
+    done = json.loads(Path("data/raw/dataset.json").read_text())["done"]
+    assert done[-1] == "the source has no test part: 25% of the images became one"
     assert same(brought(source), [train, test])
 
 
@@ -422,3 +420,34 @@ def test_parquet_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match="Parquet needs a package that is not installed: pip install pyarrow"):
         readers.arrow()
+
+
+def test_light_ink_on_nothing_stays_visible():
+    ink = Image.new("RGBA", (30, 20), (0, 0, 0, 0))
+    ink.paste((250, 250, 250, 255), (5, 4, 10, 16))
+    image = as_picture()(saved(ink))
+    assert image[5, 6] > 200 and image[0, 0] < 20
+
+
+def test_pictures_of_fractions_are_refused():
+    with pytest.raises(UserError, match="x.png: not a picture that can be read .fractions as pixels"):
+        as_picture()(saved(Image.fromarray(np.full((9, 9), 0.5, np.float32)), "TIFF"))
+
+
+def test_a_very_narrow_picture_keeps_a_row():
+    assert as_picture(size=32)(saved(Image.new("L", (400, 2), 9))).shape == (32, 32)
+
+
+def test_a_source_without_a_test_part_must_say_how_large_it_is(brought, digits, tmp_path):
+    source = folder_of(tmp_path / "mine", digits[:1], parts=("",))
+    with pytest.raises(UserError, match="source.test_fraction is missing: the source has no test part"):
+        brought(source)
+
+
+def test_libsvm_outside_its_range_is_refused(brought, digits, tmp_path):
+    (tmp_path / "mirror").mkdir()
+    pixels = digits[0][0].reshape(120, -1).astype(float)
+    dump_svmlight_file(pixels, digits[0][1], str(tmp_path / "mirror/a.txt"), zero_based=False)
+    source = {"kind": "libsvm", "mirrors": ["mirror"], "files": sums(tmp_path / "mirror"), "train": ["a.txt"]}
+    with pytest.raises(UserError, match="a.txt: values from 0 to 255, must be from -1 to 1"):
+        brought(source | {"test_fraction": 0.2})

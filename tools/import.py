@@ -18,6 +18,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from catalog.look import look
 from catalog.measure import entry_of
@@ -25,9 +27,11 @@ from record.parameters import NAME
 from stages import datasets
 from stages.common import parameters
 from stages.common.entry import UserError, run
-from stages.common.files import write_text
+from stages.common.files import replacing
 from stages.download.contents import MirrorError
 
+# What reading a damaged file raises in the libraries that read it.
+DAMAGED = (MirrorError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, re.error)
 FEW, BATCH, STEPS = 5_000, 32, 3_000  # fewer training images need smaller batches and more epochs than MNIST
 
 
@@ -46,25 +50,50 @@ def main(arguments: Sequence[str]) -> None:
 
     try:
         found = look(path, chosen.group)
-    except (MirrorError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, re.error) as error:  # damaged files
-        raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    place = path if path.is_dir() else path.parent
-    inside = place.resolve().is_relative_to(Path.cwd())
-    found.source["mirrors"] = [os.path.relpath(place) if inside else str(place.resolve())]
-    found.source["mirror_variable"] = f"{name.upper().replace('-', '_')}_MIRROR"
-    catalog = parameters.load(datasets.FILE)
-    for other, entry in catalog.items():
-        if isinstance(entry, dict) and entry.get("source", {}).get("files") == found.source["files"]:
-            print(f"import: {datasets.FILE} has these data already, as {other}: nothing changed")
-            print(f"next:   {command(other, entry)}")
+        place = path if path.is_dir() else path.parent
+        inside = place.resolve().is_relative_to(Path.cwd())
+        found.source["mirrors"] = [os.path.relpath(place) if inside else str(place.resolve())]
+        found.source["mirror_variable"] = f"{name.upper().replace('-', '_')}_MIRROR"
+        if known := there(found.source):
+            print(known)
             return
-    if name in catalog:
-        raise UserError(f"{datasets.FILE} has an entry {name} of other data: choose another NAME")
-    entry, lines = entry_of(name, found)
-    write_text(datasets.FILE, f"{datasets.FILE.read_text(encoding='utf-8').rstrip()}\n\n{as_yaml(name, entry)}")
+        entry, lines = entry_of(name, found)
+    except DAMAGED as error:
+        raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    add(name, entry)
     print("\n".join(f"import: {line}" for line in [*found.lines, *lines]))
     print(f"import: added to {datasets.FILE} as {name}; its title, licence and citation are yours to fill in")
     print(f"next:   {command(name, entry)}")
+
+
+def there(source: dict[str, Any]) -> str:
+    """What to say if the catalog has the data of `source` already; empty if it has not."""
+    for name, entry in parameters.load(datasets.FILE).items():
+        known = entry.get("source") if isinstance(entry, dict) else None
+        if isinstance(known, dict) and known.get("files") == source["files"]:
+            said = f"import: {datasets.FILE} has these data already, as {name}: nothing changed"
+            if source["mirrors"][0] not in (known.get("mirrors") or []):
+                said += f"\nimport: they lie elsewhere now: write {source['mirrors'][0]} among its mirrors"
+            return f"{said}\nnext:   {command(name, entry)}"
+    return ""
+
+
+def add(name: str, entry: dict[str, Any]) -> None:
+    """Write `entry` at the end of the catalog. Raises `UserError` if the name is taken or it would not be read back."""
+    catalog = parameters.load(datasets.FILE)
+    if name in catalog:
+        raise UserError(f"{datasets.FILE} has an entry {name} of other data: choose another NAME")
+    before = datasets.FILE.read_bytes().decode()
+    end = "\r\n" if "\r\n" in before else "\n"
+    text = f"{before.rstrip()}{end}{end}{as_yaml(name, entry).replace(chr(10), end)}"
+    try:
+        kept = parameters.parse(text) == catalog | {name: entry}
+    except (YAMLError, ValueError):
+        kept = False
+    if not kept:
+        raise UserError(f"{datasets.FILE}: nothing can be added at its end: it must end with an entry, without `...`")
+    with replacing(datasets.FILE) as path:
+        path.write_bytes(text.encode())
 
 
 def named(path: Path) -> str:
@@ -80,8 +109,10 @@ def as_yaml(name: str, entry: dict[str, Any]) -> str:
         if isinstance(value, dict):
             return {key: laid_out(inner) for key, inner in value.items()}
         if isinstance(value, list):
-            value = CommentedSeq(value)
+            value = CommentedSeq(map(laid_out, value))
             value.fa.set_flow_style()
+        if isinstance(value, str) and not re.fullmatch(r"[\w./ -]*", value):
+            return DoubleQuotedScalarString(value)  # on one line, a colon or a question mark would mean something
         return value
 
     writer = YAML()
@@ -96,7 +127,7 @@ def command(name: str, entry: dict[str, Any]) -> str:
     line = f"dvc exp run -S download.dataset={name}"
     if entry["source"].get("channels") == 3:
         line += f" -S preprocess.channels=3 -S preprocess.image_size={min(64, entry['expect']['image_size'])}"
-    images = entry["expect"]["train_images"]
+    images = entry.get("expect", {}).get("train_images", FEW)
     if images >= FEW:
         return line
     epochs = max(16, min(200, round(STEPS / max(1, images // BATCH))))

@@ -19,7 +19,9 @@ from stages.download.parts import Part, Parts
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 TABLE = "labels.csv"
-VALIDATION = ("val", "valid", "validation")  # folders whose pictures count as training images
+PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}  # by the name of a folder
+PARTS |= dict.fromkeys(("val", "valid", "validation"), "train")  # the pipeline splits off its own
+LIGHT = 192  # mean grey level of visible pixels from which on they are light ink
 NO_PICTURE = "not a picture that can be read"
 LARGEST_PICTURE = 100_000_000  # pixels: a small file can announce more than the memory holds
 Image.MAX_IMAGE_PIXELS = None  # that bound is ours, and an error, where Pillow warns
@@ -49,6 +51,8 @@ def folder_parts(folder: Path, source: Source) -> Parts:
     """
     rows = described(folder, source.group)
     names = {name: [row for row in rows if row["part"] == name] for name in ("train", "test")}
+    if not names["train"]:
+        raise UserError(f"{folder}: has no training pictures")
     return {name: _read(folder, part, source) for name, part in names.items() if part}
 
 
@@ -64,9 +68,10 @@ def described(folder: Path, group: str | None) -> list[dict[str, str]]:
     for row in rows:
         if group and "group" not in row:
             match = re.search(group, row["file"])
-            if not match:
-                raise UserError(f"{folder / row['file']}: source.group, {group!r}, does not match this path")
-            row["group"] = match.group(1) if match.groups() else match.group()
+            name = match and (match.group(1) if match.groups() else match.group())
+            if not name:
+                raise UserError(f"{folder / row['file']}: source.group, {group!r}, is no column and not in this path")
+            row["group"] = name
     return rows
 
 
@@ -87,13 +92,19 @@ def _from_table(folder: Path, pictures: set[str], group: str | None) -> list[dic
         row = {"file": line["file"], "label": line["label"].strip(), "part": line.get("part") or "train"}
         if row["part"] not in ("train", "test"):
             raise UserError(f"{path} line {number}: part is {row['part']!r}, must be train or test")
-        rows.append(row | ({"group": line[group]} if group in line else {}))
+        if group in line:
+            row["group"] = line[group] or ""
+            if not row["group"]:
+                raise UserError(f"{path} line {number}: {group} is empty")
+        rows.append(row)
     return rows
 
 
 def _from_folders(folder: Path, pictures: list[str]) -> list[dict[str, str]]:
     paths = [Path(name).parts for name in pictures]
-    parted = "train" in (tops := {path[0] for path in paths}) and tops <= {"train", "test", *VALIDATION}
+    while len({path[0] for path in paths}) == 1 and min(map(len, paths)) > 2:  # a folder around all others
+        paths = [path[1:] for path in paths]
+    parted = {path[0].lower() for path in paths} <= PARTS.keys()
     rows = []
     for name, path in zip(pictures, paths):
         inner = path[1:] if parted else path
@@ -102,7 +113,7 @@ def _from_folders(folder: Path, pictures: list[str]) -> list[dict[str, str]]:
                 f"{folder / name}: lies in no folder of a class: make one for each class, such as"
                 f" {folder.name}/7/{path[-1]}, or a {TABLE} with the columns file and label"
             )
-        rows.append({"file": name, "label": inner[0], "part": "test" if parted and path[0] == "test" else "train"})
+        rows.append({"file": name, "label": inner[0], "part": PARTS[path[0].lower()] if parted else "train"})
     return rows
 
 
@@ -120,9 +131,9 @@ def _read(folder: Path, rows: Sequence[dict[str, str]], source: Source) -> Part:
 def opened(file: IO[bytes], name: str, size: int | None, channels: int) -> np.ndarray:
     """The picture in `file`: uint8 (height, width) for one of `channels`, (height, width, 3) for three.
 
-    It is turned as its camera says, transparent parts are white, 16 bits become 8. With a `size`, it is scaled with its
-    proportions kept and lies in the middle of a square of so many pixels, of the colour of its border. Raises
-    `UserError` that begins with `name` if it is no picture.
+    It is turned as its camera says; transparent parts are white, or black behind light ink; 16 bits become 8. With a
+    `size`, it is scaled with its proportions kept and lies in the middle of a square of so many pixels that has the
+    colour of its border. Raises `UserError` that begins with `name` if it is no picture.
     """
     try:
         with Image.open(file) as picture:
@@ -135,14 +146,16 @@ def opened(file: IO[bytes], name: str, size: int | None, channels: int) -> np.nd
 
 
 def as_bytes(picture: Image.Image) -> Image.Image:
-    """`picture` with 8 bits a channel and no transparency: what shows through is white."""
-    if picture.mode.startswith(("I", "F")):
-        values = np.asarray(picture, np.float64)
-        top = 255 if values.max(initial=0) <= 255 else 65535
-        return Image.fromarray(np.asarray(np.rint(np.clip(values, 0, top) * (255 / top)), np.uint8))
+    """`picture` with 8 bits a channel and no transparency: white shows through, or black behind light ink."""
+    if picture.mode == "F":
+        raise ValueError("fractions as pixels; save it with 8 or 16 bits")
+    if picture.mode.startswith("I"):
+        return Image.fromarray(np.asarray(np.rint(np.clip(np.asarray(picture), 0, 65535) / 257), np.uint8))
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         coloured = picture.convert("RGBA")
-        ground = Image.new("RGBA", coloured.size, "white")
+        pixels = np.asarray(coloured, np.float64)
+        light = np.average(pixels[..., :3].mean(axis=2), weights=pixels[..., 3] + 1e-9) > LIGHT
+        ground = Image.new("RGBA", coloured.size, "black" if light else "white")
         return Image.alpha_composite(ground, coloured).convert("RGB")
     return picture if picture.mode in ("L", "RGB") else picture.convert("L" if picture.mode == "1" else "RGB")
 
@@ -151,7 +164,9 @@ def on_square(picture: Image.Image, side: int) -> Image.Image:
     """`picture` scaled until its longer side is `side`, in the middle of a square of its border's median colour."""
     if picture.size == (side, side):
         return picture
-    scaled = ImageOps.contain(picture, (side, side), Image.Resampling.LANCZOS)
+    scale = side / max(picture.size)
+    shape = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    scaled = picture.resize(shape, Image.Resampling.LANCZOS)
     pixels = np.asarray(scaled)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     colour = np.median(border, axis=0).astype(int)

@@ -63,6 +63,8 @@ def idx_part(contents: dict[str, bytes], names: list[str]) -> Part:
 def npz_part(file: str, content: bytes, names: list[str]) -> Part:
     """The arrays `names`, images and labels, of an .npz file."""
     try:
+        if not content.startswith(ZIP_MAGIC):
+            raise ValueError("no zip")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             if missing := [name for name in names if name not in arrays]:
                 raise UserError(f"{file}: has no array {missing[0]}, only {', '.join(arrays.files)}")
@@ -79,7 +81,7 @@ def csv_part(file: str, content: bytes, source: Source) -> Part:
     header = None if isinstance(source.label, int) else 0
     try:
         kind: Any = "zip" if content.startswith(ZIP_MAGIC) else None
-        table = pd.read_csv(io.BytesIO(content), header=header, compression=kind)
+        table = pd.read_csv(io.BytesIO(content), header=header, compression=kind, keep_default_na=False)
     except (ValueError, UnicodeDecodeError, zipfile.BadZipFile) as error:
         raise UserError(f"{file}: not a CSV file ({' '.join(str(error).split())})") from None
     if source.label not in table.columns:
@@ -127,7 +129,7 @@ def parquet_part(file: str, content: bytes, source: Source) -> Part:
         if column not in table.column_names:
             raise UserError(f"{file}: has no column {column!r}, only {', '.join(table.column_names)}")
     rows = table.column(str(source.image)).to_pylist()
-    pictures = [row.get("bytes") if isinstance(row, dict) else row for row in rows]
+    pictures = [row.get("bytes") if isinstance(row, dict) else row for row in rows]  # None if there is none
     images = [
         opened(io.BytesIO(picture or b""), f"{file}: row {number}", source.size, source.channels or 1)
         for number, picture in enumerate(pictures)
@@ -164,8 +166,13 @@ def as_pixels(file: str, values: np.ndarray) -> np.ndarray:
 
 
 def flat(file: str, labels: np.ndarray, count: int) -> np.ndarray:
-    """`labels` (N,) or (N, 1) as (N,). Raises `UserError` if there are not `count`."""
+    """`labels` (N,) or (N, 1) as (N,), whole numbers as such. Raises `UserError` if one lacks."""
     labels = labels.reshape(-1) if labels.size == count else labels
     if labels.shape != (count,):
         raise UserError(f"{file}: {count:,} images, but labels of shape {labels.shape}")
+    if labels.dtype.kind == "f" and (labels == np.rint(labels)).all():
+        return labels.astype(int)
+    missing = [number for number, label in enumerate(labels.tolist()) if label != label or label in (None, "", b"")]
+    if missing:
+        raise UserError(f"{file}: image {missing[0]} has no label")
     return labels
