@@ -92,8 +92,8 @@ def divisible(train: raw.Split) -> None:
 
 def both_sides(parts: Parts) -> list[str]:
     """A line if the source itself has groups that are in train and in test."""
-    groups = [part.groups for part in parts.values() if part.groups is not None]
-    shared = np.intersect1d(*groups) if len(groups) == 2 else []
+    groups = [set(part.groups.tolist()) for part in parts.values() if part.groups is not None]
+    shared = set.intersection(*groups) if len(groups) == 2 else set()
     return [f"odd: {len(shared):,} groups are in train and in test"] if len(shared) else []
 
 

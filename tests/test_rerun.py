@@ -137,6 +137,7 @@ PARTS = {  # of an entry of datasets.yaml: the stages that read it, of the pipel
     ("about", "homepage"): ("https://other.example", ["validate", "report"], []),
     ("classes",): (list("abcdefghij"), ["validate", "evaluate", "report"], ["evaluate@one", "evaluate@two"]),
     ("disputed",): ([3], ["evaluate", "report"], ["evaluate@one", "evaluate@two"]),
+    ("prepare",): ("fit", ["preprocess"], []),
     ("source", "mirrors"): (["/elsewhere"], ["download"], []),
     ("expect", "border_intensity"): (130, ["validate"], []),
 }
@@ -191,7 +192,11 @@ def test_the_numbers_of_the_data_checks_concern_no_later_stage_but_the_verdict_d
     [
         ("stages/idx.py", ["download", "validate", "preprocess"], set()),
         ("stages/quiet.py", ["train", "evaluate"], TRAINED | {"evaluate@one", "evaluate@two"}),
-        ("stages/datasets.py", ["download", "validate", "evaluate", "report"], {"evaluate@one", "evaluate@two"}),
+        (
+            "stages/datasets.py",
+            ["download", "validate", "preprocess", "evaluate", "report"],
+            {"evaluate@one", "evaluate@two"},
+        ),
         ("stages/pages/figures.py", ["validate", "report"], {"summary"}),
     ],
 )
