@@ -174,7 +174,8 @@ def test_a_run_with_nothing_changed_says_so(launched):
 def test_dvc_commands_about_everything_do_not_ask_for_the_comparison(launched):
     clone, _ = launched
     assert (clone.folder / "comparison/dvc.lock").exists() and not (clone.folder / "comparison/models").exists()
-    said = [clone.dvc(*command) for command in (("status",), ("checkout",), ("exp", "save"), ("data", "status"))]
+    commands = (("status",), ("checkout",), ("exp", "save"), ("data", "status"))
+    said = [clone.dvc(*command, **run.NOBODY) for command in commands]
     clone.dvc("install")
     said.append(clone.well("git", "switch", "--create", "elsewhere"))  # DVC's hook checks out every output
     clone.well("git", "switch", "-")

@@ -138,6 +138,9 @@ def test_make_hands_on_the_name_of_a_data_set_and_runs_nothing_in_it(tmp_path, e
     for name, content in {".venv/bin/.installed": "", "tools/score.py": "import sys\nprint(sys.argv[1:])\n"}.items():
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(content)
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    nobody = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost"]
+    subprocess.run(["git", *nobody, "commit", "--quiet", "--allow-empty", "-m", "all"], cwd=tmp_path, check=True)
     for name in ("", "kmnist", "--json", "$(touch planted)", "`touch planted`", '"; touch planted; "'):
         command = {"cwd": tmp_path, "env": environment | {"DATASET": name}, "capture_output": True, "text": True}
         assert subprocess.run(["make", "score"], **command).stdout == f"{['--', name or 'digits']}\n"
