@@ -36,7 +36,7 @@ def write_parts(parts: Parts, source: Source, folder: Path) -> list[str]:
             raise UserError("source.test_fraction is missing: the source has no test part")
         parts = divided(parts["train"], source.test_fraction)
         share = len(parts["test"].labels) / sum(len(part.labels) for part in parts.values())
-        whole = "" if parts["train"].groups is None else ", whole groups"
+        whole = "" if parts["train"].groups is None else ", whole groups,"
         done.append(f"the source has no test part: {share:.0%} of the images{whole} became one")
     groups = sorted({str(group) for part in parts.values() if part.groups is not None for group in part.groups})
     total, inverted, padded = 0, 0, False
