@@ -215,6 +215,16 @@ def test_test_images_leaked_into_train(raw):
     assert lines(refusal()) == ["t10k: 3 of 360 images are in train too (3 shared, at most 0): indices 7, 8, 9"]
 
 
+def test_a_class_that_the_test_part_lacks_passes_if_the_bound_allows_it(raw):
+    images, labels = load(raw, "t10k")
+    save(raw, "t10k", images[labels != 7], labels[labels != 7])
+    left = int((labels != 7).sum())
+    change_entry(lambda entry: entry["expect"].update(test_images=left))
+    assert "t10k: no images of class 7: 9 classes present, expected 10" in lines(refusal())
+    change_entry(lambda entry: entry["expect"].update(class_fraction=[0, 0.2]))
+    main()
+
+
 def test_class_removed(raw):
     images, labels = load(raw, "train")
     save(raw, "train", images[labels != 7], labels[labels != 7])
