@@ -1,4 +1,4 @@
-"""YAML of a commit that may be damaged, read and written as DVC does."""
+"""YAML as DVC writes it, and what reading it (`parameters.parse`) may raise if a commit is damaged."""
 
 from io import StringIO
 from typing import Any
@@ -6,14 +6,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.common.parameters import parse
-
 UNREADABLE = (YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError)  # of a file's content
-
-
-def load(text: bytes) -> Any:
-    """The values in the YAML `text`. Raises one of `UNREADABLE`."""
-    return parse(text)
 
 
 def dump(values: Any, one_line: bool = False) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from record.documents import UNREADABLE, line_of, load
+from record.documents import UNREADABLE, line_of
+from stages.common import parameters
 from stages.common.entry import UserError
 
 FILE = "dvc.lock"
@@ -53,7 +54,7 @@ EMPTY = Lock({})
 def parse(where: str, text: bytes) -> Lock:
     """The lock in `text`. Raises `UserError`, with a message that begins with `where`, if it cannot be read."""
     try:
-        entries = load(text)["stages"]
+        entries = parameters.parse(text)["stages"]
         return Lock({str(name): _stage(entry) for name, entry in entries.items()})
     except UNREADABLE as error:
         raise UserError(f"{where}: cannot be read as a lock{line_of(error)}: run `dvc repro` there") from None

@@ -8,11 +8,12 @@ from functools import cache, partial
 from typing import Any, TypeVar
 
 from record import lock, results
-from record.documents import UNREADABLE, dump, line_of, load
+from record.documents import UNREADABLE, dump, line_of
 from record.git import Read, inside
 from record.lock import ABSENT, Lock
 from record.results import MISTAKES, NUMBERS, Number, Results
 from stages.common.entry import UserError
+from stages.common.parameters import parse
 
 PIPELINE, PARAMETERS, DATASETS = "dvc.yaml", "params.yaml", "datasets.yaml"
 TRAINING, VALIDATION = "metrics/train.json", "data/prepared/validation"
@@ -104,7 +105,7 @@ def take(name: str, read: Read, gated: Collection[str]) -> Snapshot:
 def pipeline(where: str, text: bytes) -> Pipeline:
     """The stages of a dvc.yaml, and the JSON files that it declares as metrics. Raises `UserError`."""
     try:
-        values = load(text)
+        values = parse(text)
         lists = [holder.get("metrics") or [] for holder in (values, *values["stages"].values())]
         # An entry is a path, or a mapping of one path to its options.
         named = [
@@ -118,7 +119,7 @@ def pipeline(where: str, text: bytes) -> Pipeline:
 def parameters(where: str, text: bytes) -> dict[str, Any]:
     """The values of a file of parameters. Raises `UserError`."""
     try:
-        values = load(text)
+        values = parse(text)
         dict(_leaves(values))  # fails if an anchor holds itself
         return dict(values)
     except UNREADABLE as error:

@@ -70,7 +70,7 @@ def name(file: str, key: str) -> str:
 def read(where: str, text: bytes) -> Gate:
     """The gate in `text`. Raises `UserError`: not YAML, unknown or missing keys, wrong types."""
     try:
-        values = documents.load(text)
+        values = parameters.parse(text)
     except documents.UNREADABLE as error:
         raise UserError(f"{where}: not valid YAML{documents.line_of(error)}") from None
     if not isinstance(values, dict):

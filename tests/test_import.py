@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from helpers.clone import ROOT
+from helpers.dataset import small_digits
 from stages.common import parameters
 from stages.common.entry import UserError
 from stages.download.__main__ import main as download
@@ -30,10 +30,7 @@ tool = importlib.import_module("tools.import")
 
 @pytest.fixture(scope="module")
 def digits():
-    """400 training and 100 test images of 8×8, and their labels."""
-    data = load_digits()
-    images = (data.images / 16 * 255).round().astype(np.uint8)
-    return (images[:400], data.target[:400]), (images[400:500], data.target[400:500])
+    return small_digits(400, 100)
 
 
 @pytest.fixture

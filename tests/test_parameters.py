@@ -244,9 +244,9 @@ def test_every_file_is_read_in_the_dialect_of_dvc(tmp_path, text):
     path = tmp_path / "params.yaml"
     path.write_text(f"a:\n  b: {text}\n")
     expected = parse_yaml(path.read_text(), str(path))
-    for values in (parameters.load(path), documents.load(path.read_bytes())):
+    for values in (parameters.load(path), parameters.parse(path.read_bytes())):
         assert values == expected and type(values["a"]["b"]) is type(expected["a"]["b"])
-    assert documents.load(documents.dump(expected).encode()) == expected
+    assert parameters.parse(documents.dump(expected).encode()) == expected
 
 
 def test_a_date_that_does_not_exist_is_told(tmp_path):

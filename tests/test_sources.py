@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
-from sklearn.datasets import dump_svmlight_file, load_digits
+from sklearn.datasets import dump_svmlight_file
 
+from helpers.dataset import small_digits
 from stages.common.entry import UserError
 from stages.common.parameters import check
 from stages.download import parts, pictures, readers
@@ -32,10 +33,7 @@ MINE = {"mirror_variable": "MINE_MIRROR"}
 
 @pytest.fixture(scope="module")
 def digits():
-    """120 training and 40 test images of 8×8, uint8, and their labels, by other code than the stage's."""
-    data = load_digits()
-    images = (data.images / 16 * 255).round().astype(np.uint8)
-    return (images[:120], data.target[:120]), (images[120:160], data.target[120:160])
+    return small_digits(120, 40)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from record import documents, environment, git, rerun
 from record.snapshot import PARAMETERS
 from stages.common.entry import UserError, run
+from stages.common.parameters import parse
 from stages.train import processor
 
 
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
 def kind_here(parameters: bytes) -> str:
     """The kind that a training with these `parameters` would have on this machine. Raises `UserError`."""
     try:
-        precision = processor.choose_precision(documents.load(parameters)["train"].get("precision", "auto"))
+        precision = processor.choose_precision(parse(parameters)["train"].get("precision", "auto"))
         return environment.Environment(precision, processor.kind(precision), "").kind
     except documents.UNREADABLE:
         raise UserError(f"its {PARAMETERS} names no precision that is known here") from None

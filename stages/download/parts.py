@@ -39,6 +39,7 @@ def write_parts(parts: Parts, source: Source, folder: Path) -> list[str]:
         whole = "" if parts["train"].groups is None else ", whole groups,"
         done.append(f"the source has no test part: {share:.0%} of the images{whole} became one")
     groups = sorted({str(group) for part in parts.values() if part.groups is not None for group in part.groups})
+    writers = {group: number for number, group in enumerate(groups)}
     total, inverted, padded = 0, 0, False
     for name, prefix in (("train", "train"), ("test", "t10k")):
         part = parts[name]
@@ -49,7 +50,7 @@ def write_parts(parts: Parts, source: Source, folder: Path) -> list[str]:
         write_idx(folder / images_name(prefix, light.ndim), light)
         write_idx(folder / f"{prefix}-labels-idx1-ubyte", numbered(part.labels, source.labels, name))
         if part.groups is not None:
-            rows = "".join(f"{groups.index(str(group))}\n" for group in part.groups)
+            rows = "".join(f"{writers[str(group)]}\n" for group in part.groups)
             write_text(folder / f"{prefix}-writers.csv", f"writer\n{rows}")
     if source.transposed:
         done.append("rows and columns of each image exchanged")
