@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the virtual environment is made if it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help run import test lint check fresh reproduce base kind review compare history push resolve comparison noise score identical
+.PHONY: help run import predict pictures serve drift correct test lint check fresh reproduce base kind review compare history push resolve comparison noise score identical
 .PHONY: lock python repository
 
 # Bytecode makes each stage start seconds faster.
@@ -11,8 +11,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
 
-# BASE, OVERRIDE, BRANCH, DATASET, FROM, NAME and GROUP are expanded by the shell, not by make, and never become options: in continuous
-# integration they may be untrusted.
+# BASE, OVERRIDE, BRANCH, DATASET, FOLDER, FROM, IMAGE, NAME, GROUP and the like are expanded by the shell, not by make,
+# and never become options: in continuous integration they may be untrusted.
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,21 @@ run: $(BIN)/.installed ## run the pipeline: data, checks, training, scores, repo
 
 import: $(BIN)/.installed ## add the data at FROM=path (pictures, .npz, CSV, Parquet, IDX) to datasets.yaml (NAME=, GROUP=)
 	@python -m tools.import $${NAME:+--name="$$NAME"} $${GROUP:+--group="$$GROUP"} -- "$$FROM"
+
+predict: $(BIN)/.installed ## read the digit in IMAGE=photo.jpg, or every picture in a folder (SEVERAL=1: all its digits)
+	@python -m serving.predict $(if $(SEVERAL),--several) $(if $(IMAGE),-- "$$IMAGE",--clipboard)
+
+pictures: $(BIN)/.installed ## score the trained model on the pictures in FOLDER=…, and show what it read wrong
+	@python -m tools.pictures -- "$$FOLDER"
+
+serve: $(BIN)/.installed-serve ## a page and an API that read digits, at http://127.0.0.1:8000 (PORT=, REV=tag)
+	@python -m serving $(if $(PORT),--port $(PORT)) $${REV:+--rev="$$REV"}
+
+drift: $(BIN)/.installed ## are the last digits that were served (LAST=500) like those the model was trained on?
+	@python -m serving.drift $(if $(LAST),--last $(LAST)) $${REV:+--rev="$$REV"}
+
+correct: $(BIN)/.installed ## write corrected labels into corrections.csv: those made on the page, or PART= INDEX= LABEL=
+	@python -m tools.correct $${PART:+--part="$$PART"} $${INDEX:+--index="$$INDEX"} $${LABEL+--label="$$LABEL"}
 
 test: $(BIN)/.installed-dev ## run the test suite, offline
 	@python -m pytest -n auto --dist loadgroup
@@ -78,6 +93,10 @@ $(BIN)/.installed: requirements.txt | python repository
 	@"$(PYTHON)" -m venv .venv
 	@echo "Installing the pinned requirements into .venv (a few minutes, once)"
 	@python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(BIN)/.installed-serve: requirements-serve.txt $(BIN)/.installed
+	@python -m pip install --quiet --disable-pip-version-check -r requirements-serve.txt
 	@touch $@
 
 $(BIN)/.installed-dev: requirements-dev.txt $(BIN)/.installed

@@ -17,6 +17,7 @@ from stages.common.parameters import Block
 from stages.datasets import About, Classes, Disputed
 from stages.download.params import Download, Source
 from stages.evaluate.params import Evaluate
+from stages.package.params import Package
 from stages.preprocess.params import Prepare, Preprocess
 from stages.report.params import Report
 from stages.train.params import Train
@@ -28,6 +29,7 @@ STAGES: dict[str, type[Block]] = {
     "preprocess": Preprocess,
     "train": Train,
     "evaluate": Evaluate,
+    "package": Package,
     "report": Report,
 }
 NAME = r"(?!(?i:null|true|false)$)[A-Za-z][A-Za-z0-9_-]*"  # of an entry of datasets.yaml: DVC takes a dot for a level

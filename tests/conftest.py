@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers.browser import browser  # noqa: F401 - a fixture
 from helpers.clone import NOWHERE, ROOT, Clone
 
 

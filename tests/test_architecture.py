@@ -8,21 +8,23 @@ import pytest
 
 from helpers.clone import ROOT
 
-SHARED = r"stages(\.(common|datasets|idx|quiet|pages)\b.*)?"
-STAGE = r"stages\.(download|validate|preprocess|train|evaluate|report)\b"
+SHARED = r"stages(\.(common|corrections|datasets|idx|quiet|statistics|pages)\b.*)?"
+STAGE = r"stages\.(download|validate|preprocess|train|evaluate|package|report)\b"
 # For each module, by a pattern: what of this repository it may import besides its own package; the first that fits.
 MAY = {
-    r"tools\b.*": r"(catalog|record|stages)\b.*",
+    r"tools\b.*": r"(catalog|record|serving|stages)\b.*",
     r"catalog\b.*": r"(record|stages)\b.*",
     r"review\b.*": r"(record|stages)\b.*",
-    r"benchmarks\b.*": r"(record|stages)\b.*",
+    r"benchmarks\b.*": r"(record|serving|stages)\b.*",
     r"record\b.*": rf"stages|stages\.common\b.*|stages\.datasets|{STAGE}\.params",
     r"comparison\b.*": SHARED,
+    r"serving\b.*": r"(record|stages)\b.*",
+    r"stages\.package\b.*": rf"{SHARED}|stages\.(evaluate\.model|preprocess\.digit)",
     rf"{STAGE}.*": SHARED,
     r"stages\.common\b.*": r"stages",
     r"stages\b.*": r"stages|stages\.common\b.*",
 }
-PACKAGES = ("tools", "catalog", "review", "benchmarks", "record", "comparison", "stages")
+PACKAGES = ("tools", "catalog", "review", "benchmarks", "record", "comparison", "serving", "stages")
 
 
 def modules():
@@ -85,6 +87,9 @@ def test_a_module_imports_only_what_it_may(name):
         ("stages.report.page", "record.lock"),
         ("stages.common.files", "stages.datasets"),
         ("stages.idx", "stages.download.sources"),
+        ("stages.package.page", "stages.evaluate.scores"),
+        ("serving.app", "tools.check"),
+        ("record.lock", "serving.log"),
     ],
 )
 def test_an_arrow_upward_is_seen(name, planted):

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.xdist_group("declared"),
 ]
 
-PIPELINE = ["download", "validate", "preprocess", "train", "evaluate", "report"]
+PIPELINE = ["download", "validate", "preprocess", "train", "evaluate", "package", "report"]
 COMPARISON = ["train@one", "evaluate@one", "summary"]
 ONLY_NAMES = [("summary", "models")]  # it needs the names in this table; DVC cannot declare them without their values
 TIMED = "comparison/seconds/"  # how long a training took is measured, so never the same twice

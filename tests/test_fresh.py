@@ -60,7 +60,7 @@ def replaced(clone, file, old, new):
 
 def test_a_clone_is_fresh_without_data_or_cache(cloned):
     printed = cloned.well(sys.executable, "-m", "tools.fresh", "--all")
-    assert printed == "fresh: dvc.lock and comparison/dvc.lock fit this code and these parameters (11 stages)\n"
+    assert printed == "fresh: dvc.lock and comparison/dvc.lock fit this code and these parameters (12 stages)\n"
     assert cloned.well("git", "status", "--porcelain") == ""
 
 
@@ -143,7 +143,7 @@ def test_a_stale_comparison_is_told_and_fails_only_where_it_is_asked_for(cloned)
     append(cloned, "comparison/pictures.py")
     code, [told, fits] = answer(cloned, [])
     assert code == 0 and told.startswith("fresh: stale stages of comparison/dvc.lock: 1. ")
-    assert fits == "fresh: dvc.lock fits this code and these parameters (6 stages)"
+    assert fits == "fresh: dvc.lock fits this code and these parameters (7 stages)"
     (cloned.folder / "comparison/dvc.lock").unlink()
     assert answer(cloned, []) == (0, [fits])
 
@@ -291,7 +291,7 @@ def test_a_missing_lock_of_the_comparison_is_told(cloned):
 
 def test_without_a_comparison_only_the_pipeline_counts(cloned):
     shutil.rmtree(cloned.folder / "comparison")
-    assert answer(cloned) == (0, ["fresh: dvc.lock fits this code and these parameters (6 stages)"])
+    assert answer(cloned) == (0, ["fresh: dvc.lock fits this code and these parameters (7 stages)"])
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def test_colour_of_any_size_trains_with_the_same_networks_and_is_scored_and_show
     values["preprocess"] |= {"image_size": 32, "channels": 3}
     values["train"] |= {"epochs": 12, "batch_size": 16}
     (project / "params.yaml").write_text(yaml.safe_dump(values))
-    for stage in ("download", "validate", "preprocess", "train", "evaluate", "report"):
+    for stage in ("download", "validate", "preprocess", "train", "evaluate", "package", "report"):
         command = [sys.executable, "-m", f"stages.{stage}"]
         ended = subprocess.run(command, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr

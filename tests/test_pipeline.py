@@ -33,7 +33,7 @@ def test_every_declared_output_is_there_and_is_about_the_digits(pipeline):
     assert json.loads((pipeline.folder / "data/raw/dataset.json").read_text())["name"] == "digits"
     assert sum(json.loads((pipeline.folder / "data/prepared/dataset.json").read_text())["images"].values()) == 1797
     title = yaml.safe_load((pipeline.folder / "datasets.yaml").read_text())["digits"]["about"]["title"]
-    for page in ("reports/data/index.html", "reports/index.html", "reports/model_card.md"):
+    for page in ("reports/data/index.html", "reports/index.html", "reports/model_card.md", "reports/draw.html"):
         assert title in (pipeline.folder / page).read_text()
 
 
@@ -82,6 +82,7 @@ def test_the_stages_hang_together_in_one_graph(pipeline):
     graph = pipeline.dvc("dag", "--dot")
     for before, after in pairwise(STAGES):
         assert f'"{before}" -> "{after}"' in graph
+    assert '"train" -> "package"' in graph
 
 
 def test_a_change_of_the_report_reruns_only_the_report(pipeline):

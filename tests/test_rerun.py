@@ -11,7 +11,7 @@ pytestmark = [
     pytest.mark.xdist_group("settled"),
     pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of a package that DVC uses
 ]
-PIPELINE = ["download", "validate", "preprocess", "train", "evaluate", "report"]
+PIPELINE = ["download", "validate", "preprocess", "train", "evaluate", "package", "report"]
 OUTPUTS = {
     "download": [
         "data/raw/dataset.json",
@@ -52,6 +52,7 @@ OUTPUTS = {
         "data/predictions/series.csv",
         "data/predictions/corrupted.npy",
     ],
+    "package": ["models/package.json", "models/reference.npz", "reports/draw.html"],
     "report": ["reports/index.html", "reports/model_card.md"],
 }
 
@@ -59,8 +60,9 @@ TRAINED, SCORED = {"train@one", "train@two"}, {"evaluate@one", "evaluate@two", "
 
 
 def from_on(stage):
-    """`stage` and all behind it: each stage but the last has the next one behind it."""
-    return PIPELINE[PIPELINE.index(stage) :] if stage else []
+    """`stage` and all behind it: up to `train`, each stage has all later ones behind it."""
+    after = {None: [], "evaluate": ["evaluate", "report"], "package": ["package"]}
+    return after[stage] if stage in after else PIPELINE[PIPELINE.index(stage) :]
 
 
 @pytest.fixture
@@ -121,6 +123,7 @@ def test_without_a_change_nothing_reruns(would_run):
         (["train", "optimizer", "name"], "sgd", "train"),
         (["evaluate", "reliability_bins"], 9, "evaluate"),
         (["evaluate", "robustness_images"], 200, "evaluate"),
+        (["package", "refused_fraction"], 0.02, "package"),
         (["report", "gallery_images"], 9, "report"),
     ],
     ids=lambda value: ".".join(value) if isinstance(value, list) else None,
@@ -131,11 +134,15 @@ def test_a_parameter_reruns_its_stage_and_what_follows(settled, would_run, keys,
 
 
 PARTS = {  # of an entry of datasets.yaml: the stages that read it, of the pipeline and of the comparison
-    ("about", "title"): ("Other", ["validate", "report"], []),
+    ("about", "title"): ("Other", ["validate", "package", "report"], []),
     ("about", "citation"): ("Other", ["validate", "report"], []),
     ("about", "licence"): ("Other", ["validate", "report"], []),
     ("about", "homepage"): ("https://other.example", ["validate", "report"], []),
-    ("classes",): (list("abcdefghij"), ["validate", "evaluate", "report"], ["evaluate@one", "evaluate@two"]),
+    ("classes",): (
+        list("abcdefghij"),
+        ["validate", "preprocess", "evaluate", "package", "report"],
+        ["evaluate@one", "evaluate@two"],
+    ),
     ("disputed",): ([3], ["evaluate", "report"], ["evaluate@one", "evaluate@two"]),
     ("prepare",): ("fit", ["preprocess"], []),
     ("source", "mirrors"): (["/elsewhere"], ["download"], []),
@@ -166,7 +173,7 @@ def test_the_entry_of_another_data_set_reruns_nothing(settled, would_run, keys, 
     "keys, value, ran",
     [
         (["about", "citation"], "Other", ["validate", "report"]),
-        (["classes"], ["zero", *"123456789"], ["validate", "evaluate", "report"]),
+        (["classes"], ["zero", *"123456789"], ["validate", "preprocess", "evaluate", "package", "report"]),
         (["disputed"], [3], ["evaluate", "report"]),
     ],
     ids=["citation", "classes", "disputed"],
@@ -191,13 +198,18 @@ def test_the_numbers_of_the_data_checks_concern_no_later_stage_but_the_verdict_d
     "file, stages, comparison",
     [
         ("stages/idx.py", ["download", "validate", "preprocess"], set()),
-        ("stages/quiet.py", ["train", "evaluate"], TRAINED | {"evaluate@one", "evaluate@two"}),
+        ("stages/quiet.py", ["train", "evaluate", "package"], TRAINED | {"evaluate@one", "evaluate@two"}),
+        ("stages/corrections.py", ["validate", "preprocess"], set()),
+        ("stages/statistics.py", ["validate", "package"], set()),
+        ("stages/evaluate/model.py", ["evaluate", "package"], {"evaluate@one", "evaluate@two"}),
+        ("stages/preprocess/digit.py", ["preprocess", "package"], set()),
+        ("corrections.csv", ["validate", "preprocess"], set()),
         (
             "stages/datasets.py",
-            ["download", "validate", "preprocess", "evaluate", "report"],
+            ["download", "validate", "preprocess", "evaluate", "package", "report"],
             {"evaluate@one", "evaluate@two"},
         ),
-        ("stages/pages/figures.py", ["validate", "report"], {"summary"}),
+        ("stages/pages/figures.py", ["validate", "package", "report"], {"summary"}),
     ],
 )
 def test_code_of_several_stages_concerns_these_alone(settled, would_run, file, stages, comparison):
@@ -213,6 +225,8 @@ def test_code_of_several_stages_concerns_these_alone(settled, would_run, file, s
         *((f"stages/{stage}/__main__.py", stage) for stage in PIPELINE),
         *((f"stages/{stage}/params.py", stage) for stage in PIPELINE),
         ("stages/validate/page.html.j2", "validate"),
+        ("stages/package/page.js", "package"),
+        ("stages/package/page.html.j2", "package"),
         ("stages/report/page.html.j2", "report"),
         ("stages/train/new.py", "train"),
         ("stages/train/__pycache__/models.cpython-311.pyc", None),

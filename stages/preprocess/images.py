@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from stages.common.entry import UserError
+from stages.preprocess.digit import SIDE, digit
 
 BOX = 20 / 28  # part of the network's size into which MNIST fits a digit before it centres it
 LUMA = np.array([299, 587, 114])  # thousandths of red, green and blue in the brightness that people see (ITU-R BT.601)
@@ -12,10 +13,12 @@ LUMA = np.array([299, 587, 114])  # thousandths of red, green and blue in the br
 def to_network_size(images: np.ndarray, size: int, channels: int, prepare: str) -> np.ndarray:
     """uint8 (N, size, size), with three `channels` (N, size, size, 3), from square images, grey or in colour.
 
-    Images that have the size stay as they are. Others are scaled bilinearly, by `prepare`: `fit` to the size; `box` to
-    MNIST's box, 20 of 28 pixels, with black around. They are neither cropped to their ink nor centred by mass, as its
-    authors did. Raises `UserError` if `prepare` is `as is`.
+    With `prepare` `digit`, the digit of each is found and brought to MNIST's form, as a served picture is. Otherwise
+    images that have the size stay as they are, and others are scaled bilinearly: `fit` to the size, `box` to 20 of 28
+    pixels, with black around. Raises `UserError` if `prepare` is `as is`, or if an image shows no digit.
     """
+    if prepare == "digit":
+        return found_digits(images, size, channels)
     images = in_channels(images, channels)
     count, side = images.shape[:2]
     if side == size:
@@ -32,6 +35,17 @@ def to_network_size(images: np.ndarray, size: int, channels: int, prepare: str) 
         resized = Image.fromarray(image).resize((inner, inner), Image.Resampling.BILINEAR)
         target[margin : margin + inner, margin : margin + inner] = np.asarray(resized)
     return prepared
+
+
+def found_digits(images: np.ndarray, size: int, channels: int) -> np.ndarray:
+    """uint8 (N, 28, 28): the digit of each of `images`. Raises `UserError` if one shows none, or for another size."""
+    if (size, channels) != (SIDE, 1):
+        raise UserError(f"prepare: digit makes {SIDE}×{SIDE} grey images: set preprocess.image_size, channels to that")
+    found = [digit(image) for image in images]
+    if missing := [index for index, each in enumerate(found) if each is None]:
+        some = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
+        raise UserError(f"prepare: digit finds no digit in {len(missing):,} of {len(images):,} images: {some}")
+    return np.stack([each.image for each in found if each])
 
 
 def in_channels(images: np.ndarray, channels: int) -> np.ndarray:

@@ -5,9 +5,9 @@ from typing import Literal
 from pydantic import Field
 
 from stages.common.parameters import Block
-from stages.datasets import Part
+from stages.datasets import Classes, Part
 
-Prepare = Literal["as is", "fit", "box"]  # how images come to the network's size: images.py
+Prepare = Literal["as is", "fit", "box", "digit"]  # how images come to the network's size: images.py
 
 
 class Preprocess(Block):
@@ -22,3 +22,4 @@ class Preprocessed(Part):
     """What this stage reads of an entry of datasets.yaml."""
 
     prepare: Prepare
+    classes: Classes

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages import datasets
+from stages import corrections, datasets
 from stages.common import files, parameters
 from stages.common.entry import UserError, no_arguments, run
 from stages.validate import page, raw, table
@@ -24,6 +24,7 @@ def main() -> None:
     dataset = datasets.entry(description.name, Validated)
     about = dataset.about.model_dump() | description._asdict()
     classes, expect = dataset.classes, dataset.expect
+    corrected = corrections.read(description.name, classes)
     try:
         splits = {key: raw.read_split(RAW, name, expect.image_size) for key, name in raw.SPLITS.items()}
     except UserError as error:
@@ -48,6 +49,7 @@ def main() -> None:
         failed=metrics["failed"],
         groups=[("The set as a whole", outcomes[: len(of_set)]), ("Every image", outcomes[len(of_set) :])],
         numbers=[(words, suite.count_or_percent(metrics[name])) for name, words in suite.NUMBERS.items() if words],
+        corrections=pictures.corrected(corrected, splits, classes),
         sample_images=options.sample_images,
         strips=pictures.class_strips(splits["train"], classes, options.sample_images),
         charts=pictures.charts(images, splits, classes),

@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from stages.corrections import Corrections, fingerprint
 from stages.pages.figures import ACCENT, GREY, STEPS, inline_svg, logarithmic, percent
 from stages.pages.png import data_address
+from stages.statistics import intensity_counts
 from stages.validate.raw import SPLITS, Split
-from stages.validate.table import intensity_counts
 
 WIDTH, HEIGHT = 300, 170  # points
 COLOURS = {"train": ACCENT, "test": GREY}
@@ -34,6 +35,20 @@ def class_strips(split: Split, classes: list[str], count: int) -> list[tuple[str
         blanks = np.zeros((count - len(chosen), *images.shape[1:]), np.uint8)
         strips.append((name, data_address(mean), data_address(np.hstack([*images[chosen], *blanks]))))
     return strips
+
+
+def corrected(found: Corrections, splits: dict[str, Split], classes: list[str]) -> list[tuple[str, str]]:
+    """Each corrected or added image as the data address of a PNG, and what people decided about it."""
+    sentences = {
+        each.image: f"{classes[each.before]}: " + ("left out" if each.to is None else f"in truth {classes[each.to]}")
+        for each in found.relabelled
+    }
+    shown = []
+    if sentences:
+        for images, _, _ in splits.values():
+            prints = [fingerprint(image) for image in images]
+            shown += [(data_address(images[k]), sentences[name]) for k, name in enumerate(prints) if name in sentences]
+    return [*shown, *((data_address(each.image), f"added as {classes[each.label]}") for each in found.added)]
 
 
 def charts(table: pd.DataFrame, splits: dict[str, Split], classes: list[str]) -> list[tuple[str, str, str]]:

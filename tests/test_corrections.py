@@ -1,0 +1,142 @@
+"""What people decide about labels is a line in a table: the pipeline applies it and shows it."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from serving.log import Correction, Log
+from stages import corrections
+from stages.common.entry import UserError
+from stages.corrections import COLUMNS, fingerprint
+from tools.correct import as_png
+
+CLASSES = list("0123456789")
+HEAD = ",".join(COLUMNS)
+HASH = "0123456789abcdef0123456789abcdef"
+DRAWN = as_png(np.full((28, 28), 77, np.uint8))
+
+
+def table(folder, *lines):
+    path = folder / "corrections.csv"
+    path.write_text("\n".join([HEAD, *lines]) + "\n")
+    return path
+
+
+def test_rows_of_other_data_sets_are_not_read(tmp_path):
+    path = table(tmp_path, f"fashion_mnist,{HASH},Bag,Coat,", f"mnist,{HASH},4,9,", f"mnist,,,3,{DRAWN}")
+    found = corrections.read("mnist", CLASSES, path)
+    assert [(each.image, each.before, each.to) for each in found.relabelled] == [(HASH, 4, 9)]
+    assert [(each.image.mean(), each.label) for each in found.added] == [(77, 3)]
+    assert corrections.read("digits", CLASSES, path) == corrections.read("mnist", CLASSES, tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f"mnist,{HASH},4,x,", "line 2: to is 'x', must be one of 0, 1"),
+        (f"mnist,{HASH},,9,", "line 2: from is empty"),
+        ("mnist,1234,4,9,", "line 2: image is '1234', must be 32 hexadecimal digits"),
+        (f"mnist,,,,{DRAWN}", "line 2: to is empty"),
+        ("mnist,,,3,bm8=", "line 2: pixels are no PNG file of 28×28"),
+        (f"mnist,,,3,{as_png(np.zeros((8, 8), np.uint8))}", "line 2: pixels are no PNG file of 28×28"),
+        (f"mnist,{HASH},4,9,\nmnist,{HASH},4,7,", "line 3: this image has a row already"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named(tmp_path, line, message):
+    with pytest.raises(UserError, match=message):
+        corrections.read("mnist", CLASSES, table(tmp_path, line))
+
+
+def test_a_table_without_a_column_is_refused(tmp_path):
+    (tmp_path / "corrections.csv").write_text("dataset,image\n")
+    with pytest.raises(UserError, match="no column from, to, pixels"):
+        corrections.read("mnist", CLASSES, tmp_path / "corrections.csv")
+
+
+def test_equal_images_are_corrected_together_and_others_stay():
+    images = np.zeros((4, 5, 5), np.uint8)
+    images[1:3] = 9
+    images[3] = 1
+    wrong = corrections.Relabelled(2, fingerprint(images[1]), 4, 9)
+    out = corrections.Relabelled(3, fingerprint(images[3]), 5, None)
+    right, kept, seen = corrections.applied([wrong, out], images, np.array([3, 4, 4, 5], np.uint8))
+    assert right.tolist() == [3, 9, 9, 5] and kept.tolist() == [True, True, True, False]
+    assert seen == {wrong.image, out.image}
+    with pytest.raises(UserError, match=r"line 2: this image is labelled otherwise now"):
+        corrections.applied([wrong], images, np.array([3, 4, 5, 5], np.uint8))
+
+
+@pytest.fixture(scope="module")
+def here(clone):
+    """A clone whose digits are prepared, and a stage's or a tool's run in it."""
+    made = clone()
+    made.change(lambda values: values["download"].update(dataset="digits"))
+    for stage in ("download", "validate", "preprocess"):
+        made.well(sys.executable, "-m", f"stages.{stage}")
+    return made
+
+
+def prepared(here, part):
+    return tuple(np.load(here.folder / f"data/prepared/{part}/{name}.npy") for name in ("images", "labels"))
+
+
+@pytest.mark.xdist_group("corrections")
+def test_the_loop_closes(here):
+    """Two suspects are decided, a drawing is corrected on the page: the next run trains on that and shows it."""
+    images, labels = prepared(here, "train")
+    place, out = 7, 11
+    right = (int(labels[place]) + 1) % 10
+    said = here.well(sys.executable, "-m", "tools.correct", "--part=train", f"--index={place}", f"--label={right}")
+    assert f"{labels[place]} → {right}" in said and "dvc repro && make compare" in said
+    here.well(sys.executable, "-m", "tools.correct", "--part=train", f"--index={out}", "--label=")
+    drawing = np.arange(784, dtype=np.uint8)
+    with Log(here.folder / "logs/requests.sqlite") as log:
+        for label in (3, 4):  # the person changed their mind
+            log.add(Correction("01J", 0, label, drawing, 1.0)).result()
+    assert "1 new" in here.well(sys.executable, "-m", "tools.correct")
+    assert "0 new" in here.well(sys.executable, "-m", "tools.correct")
+    assert len((here.folder / "corrections.csv").read_text().splitlines()) == 4
+
+    before = prepared(here, "validation"), prepared(here, "test")
+    for stage in ("validate", "preprocess"):
+        here.well(sys.executable, "-m", f"stages.{stage}")
+    corrected_images, corrected_labels = prepared(here, "train")
+    assert len(corrected_images) == len(images)  # one left out, one added
+    changed = np.flatnonzero((corrected_images[:out] == images[place]).all(axis=(1, 2)))
+    assert corrected_labels[changed].tolist() == [right] * len(changed) and place in changed
+    assert not (corrected_images == images[out]).all(axis=(1, 2)).any()
+    assert np.array_equal(corrected_images[-1].ravel(), drawing) and corrected_labels[-1] == 4
+    for then, now in zip(before, (prepared(here, "validation"), prepared(here, "test"))):
+        assert all(map(np.array_equal, then, now))
+    page = (here.folder / "reports/data/index.html").read_text()
+    assert f"{labels[place]}: in truth {right}" in page and f"{labels[out]}: left out" in page and "added as 4" in page
+    again = here.python("-m", "tools.correct", f"--index={place}", "--label=0")
+    assert again.returncode == 1 and "has a line about this image already" in again.stderr
+    here.well("git", "restore", "corrections.csv")
+    shutil.rmtree(here.folder / "logs")
+
+
+@pytest.mark.xdist_group("corrections")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--index=0"], "LABEL is missing"),
+        (["--index=0", "--label=ten"], "LABEL is 'ten', must be one of 0, 1"),
+        (["--index=99999", "--label=1"], "INDEX=99999: train has images 0 to"),
+        (["--log", "nowhere.sqlite"], "nowhere.sqlite is missing"),
+    ],
+)
+def test_a_decision_that_cannot_be_written_ends_with_one_line(here, arguments, message):
+    ended = here.python("-m", "tools.correct", *arguments)
+    assert ended.returncode == 1 and message in ended.stderr and len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.xdist_group("corrections")
+def test_a_correction_of_an_image_that_is_not_there_stops_the_pipeline(here):
+    table(here.folder, f"digits,{HASH},4,9,")
+    ended = here.python("-m", "stages.preprocess")
+    assert ended.returncode == 1
+    assert ended.stderr == ("preprocess: corrections.csv line 2: no image has this fingerprint: take the line out\n")
+    here.well("git", "restore", "corrections.csv")
