@@ -23,7 +23,7 @@ run: $(BIN)/.installed ## run the pipeline: data, checks, training, scores, repo
 import: $(BIN)/.installed ## add the data at FROM=path (pictures, .npz, CSV, Parquet, IDX) to datasets.yaml (NAME=, GROUP=)
 	@python -m tools.import $${NAME:+--name="$$NAME"} $${GROUP:+--group="$$GROUP"} -- "$$FROM"
 
-predict: $(BIN)/.installed ## read the digit in IMAGE=photo.jpg, or every picture in a folder (SEVERAL=1: all its digits)
+predict: $(BIN)/.installed ## read the digit in IMAGE=photo.jpg, a folder, or without IMAGE the clipboard (SEVERAL=1: all digits)
 	@python -m serving.predict $(if $(SEVERAL),--several) $(if $(IMAGE),-- "$$IMAGE",--clipboard)
 
 pictures: $(BIN)/.installed ## score the trained model on the pictures in FOLDER=…, and show what it read wrong
@@ -32,7 +32,7 @@ pictures: $(BIN)/.installed ## score the trained model on the pictures in FOLDER
 serve: $(BIN)/.installed-serve ## a page and an API that read digits, at http://127.0.0.1:8000 (PORT=, REV=tag)
 	@python -m serving $(if $(PORT),--port $(PORT)) $${REV:+--rev="$$REV"}
 
-drift: $(BIN)/.installed ## are the last digits that were served (LAST=500) like those the model was trained on?
+drift: $(BIN)/.installed ## are the last digits that were served like those the model was trained on? (LAST=500, REV=tag)
 	@python -m serving.drift $(if $(LAST),--last $(LAST)) $${REV:+--rev="$$REV"}
 
 correct: $(BIN)/.installed ## write corrected labels into corrections.csv: those made on the page, or PART= INDEX= LABEL=
@@ -96,6 +96,7 @@ $(BIN)/.installed: requirements.txt | python repository
 	@touch $@
 
 $(BIN)/.installed-serve: requirements-serve.txt $(BIN)/.installed
+	@echo "Installing what the server needs into .venv (once)"
 	@python -m pip install --quiet --disable-pip-version-check -r requirements-serve.txt
 	@touch $@
 

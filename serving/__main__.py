@@ -31,21 +31,32 @@ def main() -> None:
     options = argparse.ArgumentParser(
         prog="python -m serving", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all of this machine")
-    options.add_argument("--port", type=int, default=8000, help="0: any that is free")
+    options.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
+    )
+    options.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000); 0: any free one")
     which = options.add_mutually_exclusive_group()
     which.add_argument("--models", type=Path, default=Path("models"), help="folder with model.tflite, package.json")
     which.add_argument("--rev", metavar="REVISION", help="the commit or tag whose model is served, from DVC's cache")
     options.add_argument("--log", type=Path, default=Path("logs/requests.sqlite"), help="where requests are logged")
     options.add_argument("--keep-pictures", action="store_true", help="log the pixels of each digit, too")
     options.add_argument(
-        "--token", default=os.environ.get("SERVE_TOKEN"), help="what requests must bring; better set as SERVE_TOKEN"
+        "--token",
+        default=os.environ.get("SERVE_TOKEN"),
+        help="the token that a request must bring; set it as SERVE_TOKEN, so that `ps` does not show it",
     )
     limits = options.add_argument_group("limits")
-    limits.add_argument("--threads", type=positive, default=Settings.threads, help="that read (default: all cores)")
+    limits.add_argument(
+        "--threads",
+        type=positive,
+        default=Settings.threads,
+        help="threads that read pictures (default: one for each core)",
+    )
     limits.add_argument("--queue", type=natural, default=Settings.queue, help="requests that may wait (default: 64)")
-    limits.add_argument("--seconds", type=float, default=Settings.seconds, help="for a request (default: 10)")
-    limits.add_argument("--rows", type=positive, default=ROWS, help="of the log, the oldest go (default: a million)")
+    limits.add_argument(
+        "--seconds", type=float, default=Settings.seconds, help="time limit for a request (default: 10)"
+    )
+    limits.add_argument("--rows", type=positive, default=ROWS, help="rows that the log keeps (default: a million)")
     chosen = options.parse_args()
 
     listener = listening(chosen.host, chosen.port)
@@ -104,6 +115,8 @@ def stop(number: int, frame: object) -> None:
 
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises `UserError` if the port is taken or not allowed, or if `host` is not known here."""
+    if not 0 <= port <= 65_535:
+        raise UserError(f"--port is {port}, must be 0 to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, proto=socket.IPPROTO_TCP)[0]
         # With the protocol named, asyncio sends a small answer at once, where it would wait 40 ms for the client's

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -206,10 +207,8 @@ def selected(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
     """The rows that `query` finds in the log at `path`, also while a server writes to it."""
     if not path.exists():
         raise UserError(f"{path} is missing: `make serve` writes it")
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
-        return connection.execute(query, values).fetchall()
-    except sqlite3.Error as error:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute(query, values).fetchall()
+    except (sqlite3.Error, OverflowError) as error:
         raise UserError(f"{path} cannot be read as a log of requests ({error})") from None
-    finally:
-        connection.close()

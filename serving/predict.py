@@ -16,7 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,18 +24,22 @@ from typing import Any
 
 import numpy as np
 
-from serving.reading import Digit, Reader, opened
+from serving.reading import Digit, Reader, opened, prepared
 from stages.common.entry import UserError, run, words
 from stages.common.files import found
 from stages.download.pictures import TABLE, files_of
+from stages.preprocess.several import Blob
 
 SHADES = " ░▒▓█"
 CLIPBOARDS = (["wl-paste", "--type", "image/png"], ["xclip", "-selection", "clipboard", "-t", "image/png", "-o"])
+AHEAD = 64  # pictures that are prepared before the first is answered
 DRAWN = 3  # pictures at most that are drawn in the terminal unless asked
 
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a name may have any character
     reader = Reader(options.models)
     drawn = options.draw or (sys.stdout.isatty() and not options.json and not any(map(is_folder, options.files)))
     failed = False
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
             print(f"predict: {words(picture)}", file=sys.stderr)
             failed = True
             continue
-        digits = reader.read(picture, options.several)
+        digits = reader.read_prepared(picture)
         if options.json:
             print(json.dumps({"file": name, **as_json(digits, reader.classes)}, ensure_ascii=False))
             continue
@@ -65,7 +69,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options.add_argument("--draw", action="store_true", help="draw what the model saw, whatever the output is")
     options.add_argument("--clipboard", action="store_true", help="read the picture in the clipboard")
     options.add_argument("--models", type=Path, default=Path("models"), help="folder with model.tflite, package.json")
-    chosen = options.parse_intermixed_args(arguments)
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    chosen = options.parse_intermixed_args(arguments[:end])
+    chosen.files += arguments[end + 1 :]  # whatever they begin with
     if not (chosen.files or chosen.clipboard):
         options.error("name a picture, a folder, - or --clipboard")
     return chosen
@@ -75,10 +81,10 @@ def is_folder(name: str) -> bool:
     return name != "-" and found(name).is_dir()
 
 
-def pictures(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray | UserError | OSError]]:
-    """Name and pixels of each picture that `options` names, or why it cannot be read, in their order."""
+def pictures(options: argparse.Namespace) -> Iterator[tuple[str, list[Blob] | UserError | OSError]]:
+    """Name and ink of each picture that `options` names, or why it cannot be read, in their order."""
     if options.clipboard:
-        yield "clipboard", attempt(lambda: opened(io.BytesIO(from_clipboard()), "clipboard"))
+        yield "clipboard", attempt(lambda: opened(io.BytesIO(from_clipboard()), "clipboard"), options.several)
     names: list[str] = []
     for name in options.files:
         if is_folder(name):
@@ -89,13 +95,14 @@ def pictures(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray | Us
         else:
             names.append(name)
     with ThreadPoolExecutor() as pool:
-        yield from zip(names, pool.map(lambda name: attempt(partial(from_file, name)), names))
+        for start in range(0, len(names), AHEAD):  # so many pictures in memory at most
+            some = names[start : start + AHEAD]
+            yield from zip(some, pool.map(lambda name: attempt(partial(from_file, name), options.several), some))
 
 
-def attempt(read: Any) -> np.ndarray | UserError | OSError:
+def attempt(read: Callable[[], np.ndarray], several: bool) -> list[Blob] | UserError | OSError:
     try:
-        picture: np.ndarray = read()
-        return picture
+        return prepared(read(), several)
     except (UserError, OSError) as error:
         return error
 
@@ -129,7 +136,7 @@ def from_clipboard() -> bytes:
             if ended.returncode or not ended.stdout:
                 raise UserError("clipboard: holds no picture")
             return ended.stdout
-    raise UserError("clipboard: needs a desktop and wl-paste (Wayland) or xclip (X11)")
+    raise UserError("no picture is named, and the clipboard needs a desktop with wl-paste or xclip: name a picture")
 
 
 def sentence(name: str, digits: list[Digit], classes: list[str]) -> str:

@@ -112,7 +112,7 @@ def inflated(body: bytes, encoding: str | None) -> bytes:
         return body
     if encoding not in INFLATE:
         raise HTTPException(415, f"Content-Encoding {encoding!r}: send gzip, deflate or nothing")
-    limit = 64 << 20
+    limit = 8 << 20  # as much as a body that is not compressed may have
     try:
         inflater = zlib.decompressobj(INFLATE[encoding])
         whole = inflater.decompress(body, limit)
@@ -127,7 +127,7 @@ def taken_apart(body: bytes, length: str | None) -> tuple[dict[str, Any], bytes]
     """The JSON of a request and the bytes behind it. `length` is the header that says how long the JSON is."""
     size = len(body)
     if length is not None:
-        if not length.isdecimal() or int(length) > len(body):
+        if not length.isdecimal() or len(length) > 9 or int(length) > len(body):
             raise refused(f"{LENGTH} is {length!r}, the body has {len(body)} bytes")
         size = int(length)
     try:
@@ -201,6 +201,8 @@ def tensor(document: dict[str, Any], rest: bytes, image: list[int]) -> np.ndarra
 
 def listed(data: Any, datatype: str) -> np.ndarray:
     """The values of a tensor in JSON, flat or nested."""
+    if not numbers(data):
+        raise refused(f"`data` of {INPUT} must be a list of numbers of {datatype}, of {IMAGES * 784:,} at most")
     try:
         values = np.asarray(data)
     except (ValueError, RecursionError):
@@ -210,6 +212,21 @@ def listed(data: Any, datatype: str) -> np.ndarray:
     if datatype == "UINT8" and values.size and not (values.min() >= 0 and values.max() <= 255):
         raise refused(f"{INPUT} must be pixels from 0 to 255")
     return values.astype(DATATYPES[datatype])
+
+
+def numbers(data: Any) -> bool:
+    """Whether `data` is a list, perhaps nested, of numbers, not too many: of long text NumPy would make gigabytes."""
+    stack, count = [data], 0
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list):
+            stack.extend(item)
+        elif type(item) not in (int, float):
+            return False
+        count += 1
+        if count + len(stack) > 2 * IMAGES * 784:  # images, rows and pixels may be lists of their own
+            return False
+    return isinstance(data, list)
 
 
 def answer(name: str, probabilities: np.ndarray, binary: bool) -> Response:

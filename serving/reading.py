@@ -11,7 +11,7 @@ from stages.common.entry import UserError
 from stages.download import pictures
 from stages.evaluate.model import Model
 from stages.preprocess.digit import Found, digit
-from stages.preprocess.several import blobs, surest
+from stages.preprocess.several import Blob, blobs, surest
 
 PIXELS = 50_000_000  # of a picture: a small file can announce more than the memory holds
 
@@ -58,10 +58,18 @@ class Reader:
 
         Empty if there is none.
         """
-        if several:
-            return self._read_several(picture)
-        found = digit(picture)
-        return self.of([found]) if found else []
+        return self.read_prepared(prepared(picture, several))
+
+    def read_prepared(self, blobs: list[Blob]) -> list[Digit]:
+        """The digits of a prepared picture; ink that may be several digits is cut where the model is surest."""
+        chosen: list[Found] = []
+        for blob in blobs:
+            parts = list(blob.parts.values())
+            if len(parts) > 1:
+                confidences = self.probabilities(np.stack([part.image for part in parts])).max(axis=1)
+                parts = surest(blob, dict(zip(blob.parts, confidences.tolist())))
+            chosen += parts
+        return self.of(chosen)
 
     def of(self, found: list[Found]) -> list[Digit]:
         """What the model says of prepared digits."""
@@ -83,13 +91,13 @@ class Reader:
             found.done,
         )
 
-    def _read_several(self, picture: np.ndarray) -> list[Digit]:
-        chosen: list[Found] = []
-        for blob in blobs(picture):
-            parts = list(blob.parts.values())
-            confidences = self.probabilities(np.stack([part.image for part in parts])).max(axis=1)
-            chosen += surest(blob, dict(zip(blob.parts, confidences.tolist())))
-        return self.of(chosen)
+
+def prepared(picture: np.ndarray, several: bool) -> list[Blob]:
+    """What `Reader.read` prepares of `picture`, without a model: also in other threads than that of the Reader."""
+    if several:
+        return blobs(picture)
+    found = digit(picture)
+    return [Blob({(0, 1): found}, {(0, 1): 0.0}, 1)] if found else []
 
 
 def packaged(folder: Path) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def _copy(checksums: dict[str, str], name: str, commit: str, folder: Path) -> No
 
     for library in ("dvc", "dvc_data", "dvc_objects"):  # what is missing is said below, in one line
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    reason = "its remote has it not, or cannot be reached"
+    reason = "the remote lacks it or cannot be reached"
     with Repo() as repo:
         stored = {path: Path(repo.cache.local.oid_to_path(md5)) for path, md5 in checksums.items()}
         missing = [path for path, place in stored.items() if not place.exists()]

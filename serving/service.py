@@ -69,7 +69,7 @@ class Service:
             raise HTTPException(503, f"the log cannot be written ({error}): see {self.log.path}") from error
 
     def close(self) -> None:
-        self.pool.threads.shutdown(cancel_futures=True)
+        self.pool.threads.shutdown(wait=False, cancel_futures=True)
 
 
 async def received(request: Request, limit: int) -> bytes:

@@ -82,7 +82,7 @@ def rows(path: Path = FILE) -> list[tuple[int, dict[str, str]]]:
     if not path.exists():
         return []
     try:
-        table = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
+        table = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
         lines = [
             (number, {key: (row.get(key) or "").strip() for key in COLUMNS}) for number, row in enumerate(table, 2)
         ]

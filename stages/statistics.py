@@ -1,4 +1,4 @@
-"""What is measured of each image: by `validate`, of what a served model is asked, and so in the same columns."""
+"""The statistics of an image, in the same columns for `validate`, which checks them, and the server that logs them."""
 
 from collections.abc import Iterator
 

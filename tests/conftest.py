@@ -11,6 +11,7 @@ import yaml
 
 from helpers.browser import browser  # noqa: F401 - a fixture
 from helpers.clone import NOWHERE, ROOT, Clone
+from helpers.packaged import package
 
 
 @pytest.fixture
@@ -37,6 +38,14 @@ def digits():
     images = np.concatenate([raw["train-images-idx3-ubyte"], raw["t10k-images-idx3-ubyte"]])
     labels = np.concatenate([raw["train-labels-idx1-ubyte"], raw["t10k-labels-idx1-ubyte"]])
     return to_network_size(images, 28, 1, "box"), labels
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory, digits):
+    """A folder with what is served: a model that has learnt scikit-learn's digits."""
+    folder = tmp_path_factory.mktemp("models")
+    package(folder, digits, "Digits", 10)
+    return folder
 
 
 @pytest.fixture(scope="session")

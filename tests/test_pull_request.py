@@ -167,7 +167,7 @@ def test_a_worse_model_is_stopped_unless_the_label_is_set(pull_request, github):
     assert "Fail" in job.page.splitlines()[0]
     assert "accuracy" in job.page.splitlines()[0]
     assert "worse, and " in job.page
-    assert ran(job.page) == {"train", "evaluate", "report"}  # here, since its author had not run it
+    assert ran(job.page) == {"train", "evaluate", "package", "report"}  # here, since its author had not run it
     assert "❌ **Fail**: accuracy" in job.comment(github)
 
     assert job.steps(override="the label accept-worse") is None
@@ -259,7 +259,7 @@ def test_a_lock_that_names_the_outputs_of_other_parameters_is_not_believed(pull_
     assert job.stale() == set()  # nothing in Git tells
     assert "make: *** [Makefile" in job.steps()
     assert "worse, and " in job.page
-    assert ran(job.page) == {"train", "evaluate", "report"}
+    assert ran(job.page) == {"train", "evaluate", "package", "report"}
 
     # Another job of this branch, with the cache of the first and without the remote: the run is found in it.
     again = runner(author, "forged", environment, tmp_path / "again")

@@ -26,6 +26,7 @@ from PIL import Image
 from starlette.requests import ClientDisconnect
 
 from helpers.clone import ROOT, Clone
+from helpers.packaged import package
 from serving import log, revision
 from serving.pool import Pool
 from serving.service import new_id
@@ -37,31 +38,6 @@ pytestmark = pytest.mark.xdist_group("serving")
 PATIENCE = 60  # seconds, for a machine that does much else
 STEP = 0.02
 INFER = "/v2/models/digits/infer"
-
-
-def package(folder, digits, title, epochs):
-    """Fill `folder` with a small network, trained on scikit-learn's digits and exported as `train` does."""
-    import keras
-
-    from stages.train import export
-
-    images, labels = digits
-    keras.utils.set_random_seed(0)
-    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]
-    network = keras.Sequential([keras.Input((28, 28, 1)), *layers])
-    network.compile("adam", "sparse_categorical_crossentropy")
-    network.fit(images[..., np.newaxis].astype(np.float32), labels, batch_size=32, epochs=epochs, verbose=0)
-    (folder / "model.tflite").write_bytes(export.litert(network))
-    package = {"title": title, "classes": [str(number) for number in range(10)], "shape": [28, 28, 1]}
-    (folder / "package.json").write_text(json.dumps(package | {"threshold": 0.5, "refused": 0.01}))
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory, digits):
-    """A folder with what is served."""
-    folder = tmp_path_factory.mktemp("models")
-    package(folder, digits, "Digits", 10)
-    return folder
 
 
 class Server:
@@ -945,3 +921,27 @@ def test_ids_sort_by_time():
         time.sleep(0.002)
     assert ids == sorted(ids)
     assert all(re.fullmatch("[0-9A-HJKMNP-TV-Z]{26}", each) for each in ids)
+
+
+def test_a_drawing_on_the_page_is_read_and_its_correction_kept(server, browser):
+    """The page, the server's security headers and its log together, in a real browser."""
+    said, asked = [], []
+    with browser.new_page(viewport={"width": 390, "height": 800}) as page:
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{server.url}/")
+        pad = page.locator("#pad").bounding_box()
+        page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + 40)
+        page.mouse.down()
+        page.mouse.move(pad["x"] + pad["width"] / 2 - 10, pad["y"] + pad["height"] - 40, steps=8)
+        page.mouse.up()
+        page.wait_for_selector("#correction:not([hidden])")
+        assert page.locator("#seen").is_visible() and page.locator("#bars tr").count() == 10
+        page.click("#labels button >> nth=1")
+        page.wait_for_selector("#thanks:not([hidden])")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert said == []
+    assert all(url.startswith((f"{server.url}/", "data:", "blob:")) for url in asked)
+    *_, correction = log.corrections(server.log)
+    assert correction.label == 1 and correction.image.reshape(28, 28).any()

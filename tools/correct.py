@@ -12,7 +12,6 @@ import base64
 import csv
 import io
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +42,8 @@ def main() -> None:
     options.add_argument("--log", type=Path, default=Path("logs/requests.sqlite"), help="what `make serve` logged")
     chosen = options.parse_args()
 
+    if chosen.index is None and (chosen.part or chosen.label is not None):
+        raise UserError("INDEX is missing: the report lists part and number of each suspect")
     dataset = parameters.read("download", Choice).dataset
     classes = datasets.chosen(Preprocessed).classes
     before = corrections.read(dataset, classes)  # nothing is added to a table that cannot be read
@@ -71,9 +72,15 @@ def main() -> None:
         print("correct: test labels change the measure: results before and after cannot be compared image by image")
 
 
-def from_the_page(path: Path, classes: list[str]) -> Iterable[tuple[np.ndarray, str]]:
-    """Image and label of each correction in the log; of several about one image, the last."""
-    last = {each.image.tobytes(): (each.image.reshape(SIDE, SIDE), each.label) for each in log.corrections(path)}
+def from_the_page(path: Path, classes: list[str]) -> list[tuple[np.ndarray, str]]:
+    """Image, uint8 (28, 28), and label of each correction in the log; of several about one image, the last.
+
+    Raises `UserError` if the log is missing.
+    """
+    found = log.corrections(path)
+    if strange := [each for each in found if not 0 <= each.label < len(classes) or each.image.size != SIDE**2]:
+        raise UserError(f"{path}: a correction of {strange[0].request} is of another model: name the log of this one")
+    last = {each.image.tobytes(): (each.image.reshape(SIDE, SIDE), each.label) for each in found}
     return [(image, classes[label]) for image, label in last.values()]
 
 
@@ -113,8 +120,10 @@ def as_png(image: np.ndarray) -> str:
 def append(rows: list[list[str]]) -> None:
     """Write `rows` at the end of the table, whose lines stay as they are."""
     before = FILE.read_text(encoding="utf-8") if FILE.exists() else ",".join(COLUMNS) + "\n"
+    columns = next(csv.reader([before.lstrip("\ufeff").splitlines()[0]]))
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writerows(dict(zip(COLUMNS, row)) for row in rows)
     with replacing(FILE) as path:
         path.write_text(before.rstrip("\n") + "\n" + text.getvalue(), encoding="utf-8", newline="\n")
 

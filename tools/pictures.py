@@ -28,16 +28,18 @@ NOTHING = "nothing"  # the answer if no digit is found
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(prog="python -m tools.pictures", description=__doc__)
+    options = argparse.ArgumentParser(
+        prog="python -m tools.pictures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("folder", help="the pictures")
     options.add_argument("--models", type=Path, default=Path("models"), help="folder with model.tflite, package.json")
     chosen = options.parse_args()
     folder = found(chosen.folder)
     if not (chosen.folder and folder.is_dir()):
-        raise UserError(f"FOLDER={chosen.folder}: not a folder: name the one that holds your pictures")
+        raise UserError(f"FOLDER={chosen.folder} is no folder: name the one that holds your pictures")
 
     reader = Reader(chosen.models)
-    rows = [row | extra for row, extra in zip(described(folder, None), columns(folder))]
+    rows = [row | extra for row, extra in zip(described(folder, None), columns(folder), strict=True)]
     labels = numbered(rows, reader.classes)
     digits = [read(reader, folder / row["file"]) for row in rows]
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import math
 import re
+import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,8 @@ from stages.download.params import Source
 from stages.download.parts import Part, Parts
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others can hold more than they announce
+STRIP = 256  # rows
 TABLE = "labels.csv"
 PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}  # by the name of a folder
 PARTS |= dict.fromkeys(("val", "valid", "validation"), "train")  # the pipeline splits off its own
@@ -136,11 +139,13 @@ def opened(file: IO[bytes], name: str, size: int | None, channels: int) -> np.nd
     colour of its border. Raises `UserError` that begins with `name` if it is no picture.
     """
     try:
-        with Image.open(file) as picture:
+        with Image.open(file, formats=FORMATS) as picture:
             if picture.width * picture.height > LARGEST_PICTURE:
                 raise UserError(f"{name}: {picture.width}×{picture.height} pixels are too many: scale it down")
             plain = as_bytes(ImageOps.exif_transpose(picture)).convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except UnidentifiedImageError:
+        raise UserError(f"{name}: {NO_PICTURE}: use PNG, JPEG or the like") from None
+    except (OSError, SyntaxError, ValueError, RuntimeError, struct.error) as error:
         raise UserError(f"{name}: {NO_PICTURE} ({error}): mend it or take it out") from None
     return np.asarray(plain if size is None else on_square(plain, size))
 
@@ -150,14 +155,26 @@ def as_bytes(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
         raise ValueError("fractions as pixels; save it with 8 or 16 bits")
     if picture.mode.startswith("I"):
-        return Image.fromarray(np.asarray(np.rint(np.clip(np.asarray(picture), 0, 65535) / 257), np.uint8))
+        values = np.asarray(picture).clip(0, 65535).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         coloured = picture.convert("RGBA")
-        pixels = np.asarray(coloured, np.float64)
-        light = np.average(pixels[..., :3].mean(axis=2), weights=pixels[..., 3] + 1e-9) > LIGHT
-        ground = Image.new("RGBA", coloured.size, "black" if light else "white")
+        if coloured.getchannel("A").getextrema() == (255, 255):  # nothing shows through
+            return coloured.convert("RGB")
+        ground = Image.new("RGBA", coloured.size, "black" if brightness(coloured) > LIGHT else "white")
         return Image.alpha_composite(ground, coloured).convert("RGB")
     return picture if picture.mode in ("L", "RGB") else picture.convert("L" if picture.mode == "1" else "RGB")
+
+
+def brightness(picture: Image.Image) -> float:
+    """The mean grey level of what is visible of `picture`, RGBA; strip by strip, which bounds the memory."""
+    total = weight = 0.0
+    for top in range(0, picture.height, STRIP):
+        strip = picture.crop((0, top, picture.width, min(top + STRIP, picture.height)))
+        pixels = np.asarray(strip, np.float64)
+        total += float((pixels[..., :3].mean(axis=2) * pixels[..., 3]).sum())
+        weight += float(pixels[..., 3].sum())
+    return total / weight if weight else 0.0
 
 
 def on_square(picture: Image.Image, side: int) -> Image.Image:
@@ -178,11 +195,13 @@ def on_square(picture: Image.Image, side: int) -> Image.Image:
 def size_of(file: IO[bytes], name: str) -> tuple[int, int]:
     """Width and height of the picture in `file`, whose start alone is read. Raises `UserError` if it is none."""
     try:
-        with Image.open(file) as picture:
+        with Image.open(file, formats=FORMATS) as picture:
             size = picture.size
         file.seek(0)
         return size
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except UnidentifiedImageError:
+        raise UserError(f"{name}: {NO_PICTURE}: use PNG, JPEG or the like") from None
+    except (OSError, SyntaxError, ValueError, RuntimeError, struct.error) as error:
         raise UserError(f"{name}: {NO_PICTURE} ({error}): mend it or take it out") from None
 
 

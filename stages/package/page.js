@@ -248,8 +248,8 @@
     const start = performance.now();
     const { width, height } = canvas;
     const { data } = Paint.context(canvas).getImageData(0, 0, width, height);
-    const found = several() ? Prepare.pictures(data, width, height) : [Prepare.picture(data, width, height)];
-    const digits = found.filter(Boolean).map(({ image, box, done }) => {
+    const found = Prepare.picture(data, width, height);
+    const digits = (found ? [found] : []).map(({ image, box, done }) => {
       const probabilities = [...Network.run(network, image)];
       const confidence = Math.max(...probabilities);
       const label = model.classes[probabilities.indexOf(confidence)];
@@ -390,7 +390,7 @@
       target.value = ""; // so that the same file can be chosen again
     };
     part("webcam").onclick = () => (camera ? stopCamera() : startCamera());
-    part("several-option").hidden = offline && !Prepare.pictures;
+    part("several-option").hidden = offline;
     part("several").onchange = () => {
       for (const item of shown.items) item.stale = !isBlank(item);
       readStale();

@@ -1,4 +1,4 @@
-"""What requests are compared with: how the training images look, and what the model answers to images it knows not."""
+"""What requests are compared with: how the training images look, and what the model answers to others."""
 
 import numpy as np
 from PIL import Image

@@ -232,10 +232,12 @@ def inner_mass(ink: np.ndarray, pieces: np.ndarray, number: np.integer, box: np.
     return float(ink[inside][pieces[inside] == number].sum())
 
 
-def shaped(ink: np.ndarray, factor: int, shape: tuple[int, ...], done: list[str]) -> Found:
+def shaped(
+    ink: np.ndarray, factor: int, shape: tuple[int, ...], done: list[str], corner: tuple[int, int] = (0, 0)
+) -> Found:
     """The digit whose ink is `ink`, float64 (height, width), scaled, thickened and centred as MNIST's are.
 
-    `factor` pixels of a picture of the `shape` are one of `ink`.
+    `factor` pixels of a picture of the `shape` are one of `ink`, which begins at its `corner`: column and row.
     """
     (left, top, right, bottom), cut = cropped(ink)
     fine = scaled(cut, BOX * FINE / max(cut.shape))
@@ -246,6 +248,7 @@ def shaped(ink: np.ndarray, factor: int, shape: tuple[int, ...], done: list[str]
         _, fine = cropped(widened(fine, change / 2))
         fine = scaled(fine, BOX * FINE / max(fine.shape))
     height, width = shape[:2]
+    left, right, top, bottom = left + corner[0], right + corner[0], top + corner[1], bottom + corner[1]
     box = (left * factor, top * factor, min(right * factor, width), min(bottom * factor, height))
     return Found(centred(fine), box, done)
 

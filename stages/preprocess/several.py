@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from stages.common.entry import UserError
 from stages.preprocess.digit import (
     Found,
     boxes_of,
@@ -19,6 +20,7 @@ from stages.preprocess.digit import (
 
 LONGEST = 1024  # pixels of the longer side on which the work is done
 SMALL = 0.35  # of the height of the usual piece: what is lower is a speck, or a part of the digit that it lies above
+DOT, MOST = 0.1, 300  # of the highest piece's height: what is lower is dropped; pieces at most, which bounds the time
 SHARED = 0.5  # of the narrower one's width: pieces above each other are one digit
 WIDEST = 1.25  # of the height of the ink around: no digit is wider
 # What speaks against a part, in the unit of -log of a probability; lengths in parts of the height of the ink around.
@@ -43,34 +45,38 @@ class Blob:
 
 
 def blobs(picture: np.ndarray) -> list[Blob]:
-    """The blobs of `picture`, uint8 (height, width) or (height, width, 3), in reading order."""
+    """The blobs of `picture`, uint8 (height, width) or (height, width, 3), in reading order.
+
+    Raises `UserError` if there are too many.
+    """
     small, factor = reduced(picture, LONGEST)
     ink, done = ink_of(small)
     if ink is None:
         return []
     pieces, count = pieces_of(ink, threshold(done), 1)
     boxes = boxes_of(pieces, count)
-    groups = joined([index for index in range(count) if not crosses(boxes[index], ink.shape)], boxes)
+    heights = boxes[:, 3] - boxes[:, 1]
+    kept = [k for k in range(count) if not crosses(boxes[k], ink.shape) and heights[k] >= heights.max() * DOT]
+    if len(kept) > MOST:
+        raise UserError(f"the picture has {len(kept):,} pieces of ink, at most {MOST} can be read: cut it into parts")
     blobs = []
-    for group in in_reading_order(groups, boxes):
-        alone = np.where(np.isin(pieces, np.array(group) + 1), ink, 0)
-        left, _, right, _ = around(boxes[group])
-        edges = [left, *cuts_of(alone[:, left:right], left), right]
-        top, bottom = around(boxes[group])[1::2]
-        strokes = max(1.0, stroke_width(alone[top:bottom, left:right]))
+    for group in in_reading_order(joined(kept, boxes), boxes):
+        left, top, right, bottom = around(boxes[group])
+        inside = np.s_[top:bottom, left:right]
+        alone = np.where(np.isin(pieces[inside], np.array(group) + 1), ink[inside], 0)
+        edges = [0, *cuts_of(alone), right - left]
+        strokes = max(1.0, stroke_width(alone))
         cut_ink = [0.0, *(float(alone[:, edge].sum()) / strokes for edge in edges[1:-1]), 0.0]
         parts, costs = {}, {}
         for start, first in enumerate(edges[:-1]):
             for stop in range(start + 1, len(edges)):
-                part = np.zeros_like(alone)
-                part[:, first : edges[stop]] = alone[:, first : edges[stop]]
-                whole = (start, stop) == (0, len(edges) - 1)
+                part = alone[:, first : edges[stop]]
                 if not part.any():
                     continue
                 (x1, y1, x2, y2), _ = cropped(part)
                 shape = (y2 - y1) / (bottom - top), (x2 - x1) / (bottom - top)
-                if whole or shape[1] <= WIDEST:
-                    parts[start, stop] = shaped(part, factor, picture.shape, done)
+                if (start, stop) == (0, len(edges) - 1) or shape[1] <= WIDEST:
+                    parts[start, stop] = shaped(part, factor, picture.shape, done, (left + first, top))
                     costs[start, stop] = unlikeness(*shape) + CUT * (cut_ink[start] + cut_ink[stop])
         blobs.append(Blob(parts, costs, len(edges) - 1))
     return blobs
@@ -121,8 +127,8 @@ def in_reading_order(groups: list[list[int]], boxes: np.ndarray) -> list[list[in
     return [group for row in rows for group in sorted(row, key=lambda group: around(boxes[group])[0])]
 
 
-def cuts_of(ink: np.ndarray, left: int) -> list[int]:
-    """Columns, counted from `left`, where `ink` (height, width) is thinnest: none if it is no wider than one digit."""
+def cuts_of(ink: np.ndarray) -> list[int]:
+    """Columns where `ink` (height, width) is thinnest: none if it is no wider than one digit."""
     rows = np.flatnonzero(ink.any(axis=1))
     height, width = rows[-1] + 1 - rows[0], ink.shape[1]
     if width < USUAL * height:
@@ -135,7 +141,7 @@ def cuts_of(ink: np.ndarray, left: int) -> list[int]:
         if profile[column] == profile[max(0, column - margin) : column + margin + 1].min()
     ]
     apart = [column for before, column in pairwise([-margin, *lowest]) if column - before > 1]
-    return sorted(left + column for column in sorted(apart, key=lambda column: profile[column])[:CUTS])
+    return sorted(column for column in sorted(apart, key=lambda column: profile[column])[:CUTS])
 
 
 def unlikeness(height: float, width: float) -> float:
@@ -147,13 +153,16 @@ def unlikeness(height: float, width: float) -> float:
 def surest(blob: Blob, confidences: dict[tuple[int, int], float]) -> list[Found]:
     """The parts that make up `blob` and look most like digits, from left to right.
 
-    The sum of -log(confidence) and of their costs is the least (dynamic programming over the cuts).
+    The sum of SURE times -log(confidence) and of their costs is the least (dynamic programming over the cuts).
     """
     best: dict[int, tuple[float, list[Found]]] = {0: (0.0, [])}
     for stop in range(1, blob.cuts + 1):
         ways = [
             (
-                best[start][0] - float(np.log(max(confidences[start, stop], 1e-9))) + blob.costs[start, stop] + PART,
+                best[start][0]
+                - SURE * float(np.log(max(confidences[start, stop], 1e-9)))
+                + blob.costs[start, stop]
+                + PART,
                 [*best[start][1], part],
             )
             for (start, end), part in blob.parts.items()
