@@ -781,7 +781,7 @@ def test_a_model_that_only_the_remote_has_is_brought_from_there(repository, tmp_
         with cache_away(repository, tmp_path), repository.current(), revision.brought("v1") as (folder, _):
             assert json.loads((folder / "package.json").read_text())["title"] == "v1"
         shutil.rmtree(remote)
-        words = "not in DVC's cache .its remote has it not"
+        words = "not in DVC's cache .the remote lacks it"
         with (
             cache_away(repository, tmp_path),
             repository.current(),
