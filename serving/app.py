@@ -135,8 +135,7 @@ def create(reader: Reader, log: Log, settings: Settings) -> FastAPI:
     def written_page() -> str:
         from stages.package import page
 
-        package = json.loads((reader.path.parent / "package.json").read_text(encoding="utf-8"))
-        return page.render({"commit": settings.commit} | package, None)
+        return page.render({"commit": settings.commit} | reader.package, None)
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> str:

@@ -38,11 +38,11 @@ class Reader:
 
     def __init__(self, folder: Path = Path("models")) -> None:
         self.path = folder / "model.tflite"
-        package = packaged(folder)
-        self.title: str = package["title"]
-        self.classes: list[str] = package["classes"]
-        self.threshold: float = package["threshold"]
-        self.shape: list[int] = package["shape"]
+        self.package = packaged(folder)
+        self.title: str = self.package["title"]
+        self.classes: list[str] = self.package["classes"]
+        self.threshold: float = self.package["threshold"]
+        self.shape: list[int] = self.package["shape"]
         if self.shape != [28, 28, 1]:
             raise UserError(f"{self.path} takes {'×'.join(map(str, self.shape))} pixels: only 28×28×1 can be served")
         if not self.path.exists():

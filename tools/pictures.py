@@ -39,7 +39,8 @@ def main() -> None:
         raise UserError(f"FOLDER={chosen.folder} is no folder: name the one that holds your pictures")
 
     reader = Reader(chosen.models)
-    rows = [row | extra for row, extra in zip(described(folder, None), columns(folder), strict=True)]
+    pictures = described(folder, None)
+    rows = [row | extra for row, extra in zip(pictures, columns(folder, len(pictures)), strict=True)]
     labels = numbered(rows, reader.classes)
     digits = [read(reader, folder / row["file"]) for row in rows]
 
@@ -52,10 +53,10 @@ def main() -> None:
     print(f"\nsee {PAGE}")
 
 
-def columns(folder: Path) -> list[dict[str, str]]:
-    """What labels.csv says besides: the columns `kind` and `person` of each picture, as far as it has them."""
+def columns(folder: Path, count: int) -> list[dict[str, str]]:
+    """What labels.csv says besides: the columns `kind` and `person` of each of `count` pictures, if it has them."""
     if not (folder / TABLE).exists():
-        return [{} for _ in described(folder, None)]
+        return [{}] * count
     rows = csv.DictReader(io.StringIO((folder / TABLE).read_text(encoding="utf-8-sig")))
     return [{key: row[key] for key in ("kind", "person") if row.get(key)} for row in rows]
 
