@@ -923,10 +923,11 @@ def test_ids_sort_by_time():
     assert all(re.fullmatch("[0-9A-HJKMNP-TV-Z]{26}", each) for each in ids)
 
 
-def test_a_drawing_on_the_page_is_read_and_its_correction_kept(server, browser):
+def test_a_drawing_on_the_page_is_read_and_its_correction_kept(serve, browser):
     """The page, the server's security headers and its log together, in a real browser."""
     said, asked = [], []
-    with browser.new_page(viewport={"width": 390, "height": 800}) as page:
+    # A server of its own: the page leaves out a reading that a busy one refuses.
+    with serve() as server, browser.new_page(viewport={"width": 390, "height": 800}) as page:
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
