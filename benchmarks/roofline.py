@@ -29,6 +29,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, get_args
 
+from stages import cluster
 from stages.common import parameters
 from stages.train import processor
 from stages.train.params import Train
@@ -130,7 +131,7 @@ def main() -> None:
     precision = processor.choose_precision(chosen.precision or p.precision)
     environment.fix(p.seed, precision)
     step = measure(p, read("train"), precision, chosen.steps, chosen.rounds)
-    cores = processor.cores()
+    cores = cluster.cores()
     print(f"{chosen.model}: {p.batch_size} images in {p.micro_batches} parts, {precision}, {cores} cores")
     print(*lines(step, cores), sep="\n")
 
@@ -145,16 +146,22 @@ def measure(p: Train, part: dict[str, Any], precision: str, steps: int, rounds: 
     optimizer = training.make_optimizer(p, steps)
     optimizer.build(model.trainable_variables)
     average = training.WeightAverage(model, p.weight_average)
-    step = training.step_function(model, optimizer, part, p.batch_size, p)
-    graphs = []
+    graphs, apart = [], training.apart
 
-    def noted(*values: Any) -> Any:
-        graphs.append(tf.compat.v1.get_default_graph())  # it knows the shapes, a trace only the names
-        return step(*values)
+    def noting(function: Callable[..., Any]) -> Any:
+        def noted(*values: Any) -> Any:
+            graphs.append(tf.compat.v1.get_default_graph())  # it knows the shapes, a trace only the names
+            return function(*values)
 
-    epoch = training.epoch_function(noted, average, steps * p.batch_size, p.batch_size, p.seed)
-    train = partial(epoch, tf.constant(0), p.augmentation is not None)
-    multiply = products(processor.cores(), tf.bfloat16 if precision == "bfloat16" else tf.float32)
+        return apart(noted)
+
+    training.apart = noting
+    images = steps * p.batch_size
+    block = tf.constant(part["images"]), tf.constant(part["labels"].astype("int32"))
+    run = training.Run(precision)
+    epoch = training.block_function(model, optimizer, average, images, p.batch_size, p, run)
+    train = partial(epoch, *block, tf.constant(0), p.augmentation is not None)
+    multiply = products(cluster.cores(), tf.bfloat16 if precision == "bfloat16" else tf.float32)
     train(), multiply()
     plain, multiplied, traces = [], [], []
     for _ in range(rounds):
@@ -163,12 +170,12 @@ def measure(p: Train, part: dict[str, Any], precision: str, steps: int, rounds: 
         traces.append(traced(train))
     timing, events = min(traces)
     share = (1 - timing.disturbed) / steps  # of the time of all calls: what one step takes by itself
-    rows = [Row(each, calls / steps, seconds * share) for each, (calls, seconds) in totals(events, graphs[-1]).items()]
+    rows = [Row(each, calls / steps, seconds * share) for each, (calls, seconds) in totals(events, graphs).items()]
     return Step(
         sorted(rows, key=lambda row: -row.seconds),
         Timing(timing.seconds / steps, timing.disturbed),
         Timing(min(plain).seconds / steps, min(plain).disturbed),
-        processor.cores() * product_flops(SIDE, SIDE, SIDE) / min(multiplied).seconds,
+        cluster.cores() * product_flops(SIDE, SIDE, SIDE) / min(multiplied).seconds,
     )
 
 
@@ -223,12 +230,12 @@ def operations(planes: Iterable[Any]) -> Iterator[Event]:
                     yield Event(name[1], name[2], event.duration_ps / 1e12)
 
 
-def totals(events: Iterable[Event], graph: Any) -> dict[Work, tuple[int, float]]:
-    """Number and seconds of all calls that do the same work, in a trace of epochs whose steps compute `graph`."""
+def totals(events: Iterable[Event], graphs: Iterable[Any]) -> dict[Work, tuple[int, float]]:
+    """Number and seconds of all calls that do the same work, in a trace of epochs whose steps compute `graphs`."""
     durations: dict[tuple[str, str], list[float]] = defaultdict(list)
     for event in events:
         durations[re.sub(r"^while/body/_\d+/", "", event.name), event.type].append(event.seconds)
-    known = {operation.name: operation for operation in graph.get_operations()}
+    known = {operation.name: operation for graph in graphs for operation in graph.get_operations()}
     calls: dict[Work, list[float]] = defaultdict(list)
     for (name, type_), seconds in durations.items():
         calls[work(name, type_, known.get(name))] += seconds

@@ -130,7 +130,7 @@ def ours(p: Train, rung: int) -> dict[str, float]:
     train, validation = read("train"), read("validation")
     build = partial(getattr(models, p.model), 10, **p.model_options)
     start = time.perf_counter()
-    members, _ = fitting.fit_members(build, train, validation, p, processor.choose_precision(p.precision))
+    members, _ = fitting.fit_members(build, train, validation, p, training.Run(processor.choose_precision(p.precision)))
     seconds = time.perf_counter() - start
     test, shipped = read("test"), export.shippable(build, members, p.model)
     return {

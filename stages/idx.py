@@ -1,5 +1,6 @@
 """IDX, the format MNIST came in (http://yann.lecun.com/exdb/mnist/, bottom of the page)."""
 
+import math
 import struct
 from pathlib import Path
 
@@ -11,31 +12,46 @@ UINT8 = 0x08
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The array in the IDX file at `path`: read-only uint8 with `dimensions` axes.
+    """The array in the IDX file at `path`: a read-only memory map, uint8 with `dimensions` axes.
 
     Raises `UserError` if the magic number means something else than `dimensions`-dimensional uint8, or
     if the length of the file is not what its header announces.
     """
-    return parse_idx(path.read_bytes(), str(path), dimensions)
+    with path.open("rb") as file:
+        shape = _shape(file.read(_header(dimensions)), path.stat().st_size, str(path), dimensions)
+    if not all(shape):
+        return np.empty(shape, np.uint8)  # nothing cannot be mapped
+    return np.memmap(path, np.uint8, "r", _header(dimensions), shape)
 
 
 def parse_idx(content: bytes, name: str, dimensions: int) -> np.ndarray:
-    """The array in the `content` of the IDX file `name`, as `read_idx` gives it."""
-    header = 4 + 4 * dimensions
+    """The array in the `content` of the IDX file `name`, as `read_idx` gives it, in memory."""
+    shape = _shape(content, len(content), name, dimensions)
+    return np.frombuffer(content, np.uint8, offset=_header(dimensions)).reshape(shape)
+
+
+def _header(dimensions: int) -> int:
+    """The length of the header in bytes."""
+    return 4 + 4 * dimensions
+
+
+def _shape(start: bytes, length: int, name: str, dimensions: int) -> tuple[int, ...]:
+    """The shape that a file of `length` bytes announces in its header, with which it begins."""
+    header = _header(dimensions)
     expected = bytes([0, 0, UINT8, dimensions])
-    if content[:4] != expected:
+    if start[:4] != expected:
         raise UserError(
-            f"{name}: wrong magic number {content[:4].hex() or '(empty file)'}, expected {expected.hex()}"
+            f"{name}: wrong magic number {start[:4].hex() or '(empty file)'}, expected {expected.hex()}"
             f" ({dimensions}-dimensional uint8 IDX)"
         )
-    if len(content) < header:
-        raise UserError(f"{name}: cut short: {len(content)} bytes, not even a whole header of {header}")
-    shape = struct.unpack(f">{dimensions}I", content[4:header])
-    announced = header + int(np.prod(shape, dtype=np.int64))
-    if len(content) != announced:
-        problem = "cut short" if len(content) < announced else "too long"
-        raise UserError(f"{name}: {problem}: {len(content)} bytes, its header announces {announced}")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    if length < header:
+        raise UserError(f"{name}: cut short: {length} bytes, not even a whole header of {header}")
+    shape = struct.unpack(f">{dimensions}I", start[4:header])
+    announced = header + math.prod(shape)
+    if length != announced:
+        problem = "cut short" if length < announced else "too long"
+        raise UserError(f"{name}: {problem}: {length} bytes, its header announces {announced}")
+    return shape
 
 
 def images_name(prefix: str, dimensions: int = 3) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.clone import ROOT
 
-SHARED = r"stages(\.(common|corrections|datasets|idx|quiet|statistics|pages)\b.*)?"
+SHARED = r"stages(\.(arrays|cluster|common|corrections|datasets|idx|quiet|ranges|statistics|pages)\b.*)?"
 STAGE = r"stages\.(download|validate|preprocess|train|evaluate|package|report)\b"
 # For each module, by a pattern: what of this repository it may import besides its own package; the first that fits.
 MAY = {
@@ -22,6 +22,7 @@ MAY = {
     r"stages\.package\b.*": rf"{SHARED}|stages\.(evaluate\.model|preprocess\.digit)",
     rf"{STAGE}.*": SHARED,
     r"stages\.common\b.*": r"stages",
+    r"stages\.ranges": r"stages|stages\.cluster|stages\.common\b.*",
     r"stages\b.*": r"stages|stages\.common\b.*",
 }
 PACKAGES = ("tools", "catalog", "review", "benchmarks", "record", "comparison", "serving", "stages")

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from benchmarks import portable
+from stages import cluster
 from stages.common.entry import UserError
 from stages.common.parameters import check
 from stages.train import processor
@@ -244,11 +245,11 @@ def test_the_precision_that_is_asked_for_is_trained_in_and_recorded(project, env
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_forced_precision_is_that_of_the_layers(tensorflow, settings, digits, precision):
-    from stages.train import fitting, models
+    from stages.train import fitting, models, training
 
     part = first(32, digits)
     p = settings(**CHEAP | {"epochs": 1}, augmentation=0)
-    model, _ = fitting.fit(lambda: models.fnn(10), part, part, p, precision)
+    model, _ = fitting.fit(lambda: models.fnn(10), part, part, p, training.Run(precision))
     assert {layer.compute_dtype for layer in model.layers if layer.weights} == {precision}
 
 
@@ -263,10 +264,10 @@ import os, sys
 from functools import partial
 
 from stages.common.entry import run
-from stages.train import processor
+from stages import cluster
 from stages.train.__main__ import main
 
-processor.cores = lambda: int(os.environ["CORES"])
+cluster.cores = lambda: int(os.environ["CORES"])
 run("train", partial(main, sys.argv[1:]))
 """
 
@@ -287,13 +288,13 @@ def test_the_number_of_threads_changes_no_byte(project, environment, model):
 
 
 def test_the_parts_of_a_batch_have_the_gradient_of_the_whole(tensorflow, settings, digits):
-    from stages.train import fitting, models
+    from stages.train import fitting, models, training
 
     part = first(100, digits)
     trained = []
     for parts in (1, 3):  # 32 images in 3 parts are not equally many
         p = settings(**CHEAP | {"epochs": 1, "micro_batches": parts}, augmentation=0)
-        model, _ = fitting.fit(lambda: models.fnn(10, dropout=0), part, part, p, "float32")
+        model, _ = fitting.fit(lambda: models.fnn(10, dropout=0), part, part, p, training.Run("float32"))
         trained.append(np.concatenate([weight.ravel() for weight in model.get_weights()]))
     np.testing.assert_allclose(*trained, atol=1e-4)
     assert (trained[0] != trained[1]).any()
@@ -306,20 +307,19 @@ def test_the_outputs_are_those_of_one_batch_in_order_on_any_number_of_cores(tens
     whole = training.outputs(model, images)
     monkeypatch.setattr(training, "EVALUATION_BATCH", 16)
     for cores in (1, 5):
-        monkeypatch.setattr(processor, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(cluster, "cores", lambda cores=cores: cores)
         np.testing.assert_allclose(training.outputs(model, images), whole, atol=1e-5)
 
 
-def test_workers_that_cannot_share_the_parts_equally_are_told(tensorflow, settings, digits, monkeypatch):
+def test_workers_that_cannot_share_the_parts_equally_are_told(tensorflow, settings):
     from stages.train import models, training
 
     class Three:
         num_replicas_in_sync = 3
 
-    monkeypatch.setattr(training.tf.distribute, "get_strategy", Three)
-    part = first(64, digits)
     with pytest.raises(UserError, match="train.micro_batches is 4, must be a multiple of the 3 workers"):
-        training.step_function(models.fnn(10), None, part, 32, settings(**CHEAP | {"micro_batches": 4}))
+        p = settings(**CHEAP | {"micro_batches": 4})
+        training.block_function(models.fnn(10), None, None, 64, 32, p, training.Run("float32", Three()))
 
 
 def test_the_parts_of_a_batch_draw_random_numbers_of_their_own(tensorflow, settings, digits, monkeypatch):
@@ -334,7 +334,7 @@ def test_the_parts_of_a_batch_draw_random_numbers_of_their_own(tensorflow, setti
     monkeypatch.setattr(training, "augment", noted)
     part = first(64, digits)
     p = settings(**CHEAP | {"epochs": 2, "micro_batches": 4})
-    fitting.fit(lambda: models.fnn(10), part, part, p, "float32")
+    fitting.fit(lambda: models.fnn(10), part, part, p, training.Run("float32"))
     assert len(seeds) == len(set(seeds)) == 2 * 2 * 4  # epochs, steps, parts
 
 
@@ -536,14 +536,16 @@ def free_ports(count):
     return ports
 
 
-def test_two_workers_follow_the_course_of_one_process_and_only_the_first_writes(project, settings, environment):
+@pytest.mark.parametrize("model", ["fnn", "tiny"])
+def test_two_workers_give_the_bytes_of_one_process_and_only_the_first_writes(project, settings, environment, model):
+    """Both have dropout, and `tiny` has batch normalisation."""
     options = {"epochs": 3, "batch_size": 32, "micro_batches": 2, "precision": "float32", "weight_average": 0.9}
-    block = settings(model="fnn", **options).model_dump()  # with dropout and augmentation
-    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    block = settings(model=model, **options).model_dump()  # with augmentation
+    workers = [f"localhost:{port}" for port in free_ports(2)]
     runs = []
     for index in (None, 0, 1):
         folder = project(330, train=block)
-        task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
         variables = {} if index is None else {"TF_CONFIG": json.dumps(task)}
         runs.append((folder, start(folder, environment, "-m", "stages.train", **variables)))
     try:
@@ -554,9 +556,128 @@ def test_two_workers_follow_the_course_of_one_process_and_only_the_first_writes(
     assert [process.returncode for _, process in runs] == [0, 0, 0], errors
 
     alone, first, second = (folder for folder, _ in runs)
-    courses = [pd.read_csv(folder / "metrics" / "history.csv") for folder in (alone, first)]
-    assert courses[0]["loss"].iloc[-1] < courses[0]["loss"].iloc[0]
-    np.testing.assert_allclose(courses[0].to_numpy(), courses[1].to_numpy(), atol=1e-4)
-    assert all((first / output).exists() for output in OUTPUTS)
+    assert all((first / output).read_bytes() == (alone / output).read_bytes() for output in OUTPUTS)
     assert not (second / "models").exists()
     assert not (second / "metrics").exists()
+
+
+def killed(folder, environment, lines, *arguments):
+    """Start the stage in `folder` and kill it once it has printed so many lines about epochs."""
+    process = start(folder, environment, *(arguments or ("-m", "stages.train")))
+    seen = 0
+    for line in process.stdout:
+        seen += line.startswith("epoch")
+        if seen == lines:
+            break
+    process.kill()
+    assert process.wait(timeout=60) != 0
+    assert not (folder / "models").exists()
+
+
+def finished(folder, environment):
+    """What the stage prints in `folder`, to its end."""
+    output, error = (process := start(folder, environment, "-m", "stages.train")).communicate(timeout=300)
+    assert process.returncode == 0, error
+    return output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "tiny", "epochs": 5, "batch_size": 64},  # batch normalisation, AdamW, one cycle, averages
+        {
+            "model": "fnn",
+            "epochs": 12,
+            "early_stopping": {"patience": 2},
+            "schedule": {"name": "reduce_on_plateau", "patience": 1, "factor": 0.5},
+            "optimizer": {"name": "sgd", "momentum": 0.9},
+        },
+        {"model": "fnn", "epochs": 2, "ensemble": 3},
+        {"model": "fnn", "epochs": 2, "folds": 2},
+    ],
+    ids=["one model", "early stopping", "an ensemble", "folds"],
+)
+def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_bytes(project, environment, options):
+    undisturbed, disturbed = project(200, **options), project(200, **options)
+    whole = finished(undisturbed, environment)
+    killed(disturbed, environment, lines=3)
+    rest = finished(disturbed, environment)
+    assert "goes on after epoch" in rest
+    assert len(rest) < len(whole)
+    for output in OUTPUTS:
+        assert (disturbed / output).read_bytes() == (undisturbed / output).read_bytes()
+    assert not list((disturbed / "data/.training").rglob("*.npz"))
+
+
+@pytest.mark.parametrize("changed", ["parameters", "data", "code"])
+def test_what_was_kept_of_another_training_is_not_used(project, settings, environment, tmp_path, changed):
+    options = CHEAP | {"epochs": 6}
+    folder = project(200, **options)
+    killed(folder, environment, lines=2)
+    (kept,) = (folder / "data/.training").rglob("*.npz")
+    if changed == "parameters":
+        (folder / "params.yaml").write_text(yaml.safe_dump({"train": settings(**options, seed=2).model_dump()}))
+    elif changed == "data":
+        path = folder / "data/prepared/train/images.npy"
+        images = np.load(path)
+        images[7, 3, 3] ^= 1
+        np.save(path, images)
+    else:
+        state = dict(np.load(kept))
+        about = json.loads(str(state["about"]))
+        state["about"] = np.array(json.dumps(about | {"fingerprint": "of other code"}))
+        np.savez(kept, **state)
+    assert "goes on" not in finished(folder, environment)
+
+
+def test_a_damaged_state_is_not_used(project, environment):
+    folder = project(200, **CHEAP | {"epochs": 6})
+    killed(folder, environment, lines=2)
+    (kept,) = (folder / "data/.training").rglob("*.npz")
+    kept.write_bytes(kept.read_bytes()[:-100])
+    assert "goes on" not in finished(folder, environment)
+
+
+def test_a_set_in_blocks_is_trained_on_the_same_whether_it_is_in_memory_or_not(
+    tensorflow, settings, digits, tmp_path, monkeypatch
+):
+    from stages.train import blocks, fitting, models, training
+
+    monkeypatch.setattr(blocks, "BYTES", 28 * 28 * 400)
+    monkeypatch.setattr(blocks, "PIECE", 50)
+    part = first(1400, digits)
+    np.save(tmp_path / "images.npy", part["images"])
+    mapped = part | {"images": np.load(tmp_path / "images.npy", mmap_mode="r")}
+    assert blocks.plan(part["images"], 32) == (3, 450)
+    trained = []
+    for each in (part, mapped):
+        p = settings(**CHEAP | {"epochs": 8})
+        model, history = fitting.fit(lambda: models.fnn(10), each, each, p, training.Run("float32"))
+        trained.append((np.concatenate([weight.ravel() for weight in model.get_weights()]), history))
+    np.testing.assert_array_equal(trained[0][0], trained[1][0])
+    assert trained[0][1] == trained[1][1]
+    assert trained[0][1][-1]["validation_accuracy"] > 0.8
+
+
+def test_every_epoch_has_other_pieces_in_another_order_and_none_twice(tensorflow):
+    from stages.train import blocks
+
+    plan = blocks.Plan(3, 10 * blocks.PIECE)
+    count = 31 * blocks.PIECE + 7
+    orders = [blocks.starts(count, plan, seed, epoch) for seed, epoch in ((1, 0), (1, 1), (2, 0), (1, 0))]
+    np.testing.assert_array_equal(orders[0], orders[3])
+    assert len({tuple(order.ravel()) for order in orders}) == 3
+    for order in orders:
+        rows = (order.reshape(-1, 1) + np.arange(blocks.PIECE)) % count
+        assert order.shape == (3, 10)
+        assert len(np.unique(rows)) == rows.size
+
+
+def test_a_block_holds_the_images_with_their_labels_also_beyond_the_last_row(tensorflow, digits):
+    from stages.train import blocks
+
+    part = first(1300, digits)
+    images, labels = blocks._read(part, np.array([200, 1200]))
+    expected = np.r_[200:712, np.arange(1200, 1712) % 1300]
+    np.testing.assert_array_equal(images, part["images"][expected])
+    np.testing.assert_array_equal(labels, part["labels"][expected])

@@ -34,6 +34,7 @@ PLAIN = {
 def run(digits):
     """A function that trains on 400 digits with changes to a plain configuration: parameters, members, history."""
     from stages.train import environment, fitting, models
+    from stages.train.training import Run
 
     environment.tf.get_logger().setLevel("ERROR")
     images, labels = digits[0][..., np.newaxis], digits[1]
@@ -44,7 +45,7 @@ def run(digits):
     def make(**changes):
         p = check("train", block | PLAIN | changes, Train)
         build = partial(getattr(models, p.model), 10, **p.model_options)
-        members, history = fitting.fit_members(build, train, validation, p, p.precision)
+        members, history = fitting.fit_members(build, train, validation, p, Run(p.precision))
         return p, members, history
 
     make.build, make.block = partial(models.fnn, 10), block | PLAIN
@@ -330,9 +331,10 @@ def of_both(folds):
 
 def test_cross_validation_gives_mean_and_standard_deviation(run):
     from stages.train import fitting
+    from stages.train.training import Run
 
     p = run(folds=3, epochs=2)[0]
-    folds = fitting.cross_validate(run.build, run.train, run.validation, p, "float32")
+    folds = fitting.cross_validate(run.build, run.train, run.validation, p, Run("float32"))
     numbers, out_of_fold = folds.metrics, of_both(folds)
     assert 0.5 < numbers["cross_validation_accuracy"] <= 1
     labels = np.concatenate([run.train["labels"], run.validation["labels"]])
@@ -344,31 +346,33 @@ def test_cross_validation_gives_mean_and_standard_deviation(run):
 
 def test_cross_validation_keeps_each_writer_in_one_fold(run, monkeypatch):
     from stages.train import fitting
+    from stages.train.training import Run
 
     fit, sides = fitting.fit, []
 
-    def watched(build, train, validation, p, precision):
+    def watched(build, train, validation, p, *rest):
         sides.append((set(train["writers"]), set(validation["writers"])))
-        return fit(build, train, validation, p, precision)
+        return fit(build, train, validation, p, *rest)
 
     p = run(folds=3, epochs=1)[0]
     monkeypatch.setattr(fitting, "fit", watched)
     writers = np.random.default_rng(0).integers(0, 30, 600)
     parts = run.train | {"writers": writers[:400]}, run.validation | {"writers": writers[400:]}
-    fitting.cross_validate(run.build, *parts, p, "float32")
+    fitting.cross_validate(run.build, *parts, p, Run("float32"))
     assert len(sides) == 3 and not any(learnt & judged for learnt, judged in sides)
     assert set.union(*(judged for _, judged in sides)) == set(writers)
 
 
 def test_the_probabilities_out_of_fold_come_from_a_model_that_did_not_see_the_image(run):
     from stages.train import fitting
+    from stages.train.training import Run
 
     generator = np.random.default_rng(0)
     labels = generator.permutation(run.train["labels"])  # nothing to learn but by heart
     p = run(epochs=90, folds=2, learning_rate=0.005)[0]
     planted, build = run.train | {"labels": labels}, partial(run.build, dropout=0)
-    out_of_fold = of_both(fitting.cross_validate(build, planted, run.validation, p, "float32"))
-    by_heart, _ = fitting.fit(build, planted, run.validation, p, "float32")
+    out_of_fold = of_both(fitting.cross_validate(build, planted, run.validation, p, Run("float32")))
+    by_heart, _ = fitting.fit(build, planted, run.validation, p, Run("float32"))
     assert accuracy(by_heart, planted) > 0.6
     assert np.mean(out_of_fold[: len(labels)].argmax(axis=1) == labels) < 0.3
 
@@ -382,17 +386,18 @@ def test_the_probabilities_out_of_fold_come_from_a_model_that_did_not_see_the_im
 )
 def test_what_learns_from_validation_images_never_sees_the_fold_that_is_judged(run, monkeypatch, learns):
     from stages.train import fitting
+    from stages.train.training import Run
 
     fit, looked_at = fitting.fit, []
 
-    def watched(build, train, validation, p, precision):
+    def watched(build, train, validation, p, *rest):
         looked_at.append({*train["number"], *validation["number"]})
-        return fit(build, train, validation, p, precision)
+        return fit(build, train, validation, p, *rest)
 
     p = run(folds=3, epochs=2, **learns)[0]
     monkeypatch.setattr(fitting, "fit", watched)
     parts = [run.train | {"number": np.arange(400)}, run.validation | {"number": np.arange(400, 600)}]
-    fitting.cross_validate(run.build, *parts, p, "float32")
+    fitting.cross_validate(run.build, *parts, p, Run("float32"))
     labels = np.concatenate([run.train["labels"], run.validation["labels"]])
     judged = [set(fold) for fold in held_out(labels, None, folds=3, seed=p.seed)]
     assert [len(seen & fold) for seen, fold in zip(looked_at, judged, strict=True)] == [0, 0, 0]
@@ -401,13 +406,14 @@ def test_what_learns_from_validation_images_never_sees_the_fold_that_is_judged(r
 def test_wrong_labels_are_found_out_of_fold(run, tmp_path):
     from stages.evaluate import suspects
     from stages.train import fitting
+    from stages.train.training import Run
 
     generator = np.random.default_rng(1)
     wrong = generator.choice(400, 12, replace=False)  # 2 % of all
     labels = run.train["labels"].copy()
     labels[wrong] = (labels[wrong] + generator.integers(1, 10, len(wrong))) % 10
     p = run(epochs=20, folds=4)[0]
-    folds = fitting.cross_validate(run.build, run.train | {"labels": labels}, run.validation, p, "float32")
+    folds = fitting.cross_validate(run.build, run.train | {"labels": labels}, run.validation, p, Run("float32"))
     np.savez(tmp_path / "out_of_fold.npz", **folds.out_of_fold)
     found = suspects.find_in_training(tmp_path / "out_of_fold.npz").head(len(wrong))
     assert sum(found["part"].eq("train") & found["index"].isin(wrong)) >= 0.75 * len(wrong)

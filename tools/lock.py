@@ -14,14 +14,14 @@ HEADER = """\
 
 def main() -> None:
     before: list[str] = []  # each file's pins hold for the next
-    for name in ("requirements", "requirements-serve", "requirements-dev"):
+    for name in ("requirements", "requirements-serve", "requirements-cluster", "requirements-dev"):
         constraint = [argument for path in before for argument in ("-c", path)]
         compile_command = ["uv", "pip", "compile", *OPTIONS.split(), "--no-header", "--upgrade", *constraint]
         ended = subprocess.run([*compile_command, f"{name}.in"], stdout=subprocess.PIPE, text=True)
         if ended.returncode:
             raise UserError(f"{name}.txt was not changed: the reason is above")
         Path(f"{name}.txt").write_text(HEADER + ended.stdout)
-        before = [f"{name}.txt"]
+        before.append(f"{name}.txt")
 
 
 if __name__ == "__main__":

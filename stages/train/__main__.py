@@ -1,6 +1,8 @@
 """Train the model that params.yaml names and save it for Keras and for LiteRT."""
 
 import argparse
+import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -9,39 +11,58 @@ from pathlib import Path
 
 import numpy as np
 
+from stages import arrays, cluster
 from stages.common import parameters
 from stages.common.entry import run
 from stages.train import initialization, processor
 from stages.train.params import Train
 
 PREPARED = Path("data/prepared")
+IN_MEMORY = 2**27  # bytes of images that are held as a whole: twice a block of training
 
 
 def main(arguments: Sequence[str] = ()) -> None:
     options = parse(arguments)
-    p, where = parameters.read(options.block, Train, options.params), f"{options.params}: {options.block}"
-    precision = processor.choose_precision(p.precision)
+    p = parameters.read(options.block, Train, options.params)
+    processor.choose_precision(p.precision)
     if p.init_from:
-        initialization.check(p.init_from, where)
+        initialization.check(p.init_from, place(options))
+    if cluster.asked_for():
+        from stages.train import workers
+
+        if (number := workers.count(p)) > 1:
+            return workers.train(partial(train, options, p), number)
+    train(options, p)
+
+
+def train(options: argparse.Namespace, p: Train) -> None:
+    """Train and write; of several workers each trains, and the first one writes."""
     train, validation = read("train"), read("validation")
 
     # TensorFlow takes seconds to import: a mistake in the parameters is reported before that.
-    from stages.train import environment, fitting, models, results
+    from stages.train import checkpoint, environment, fitting, models, results
+    from stages.train.training import Run
 
+    precision = processor.choose_precision(p.precision)
     strategy = environment.fix(p.seed, precision)
     # `validate` has made sure that no class lacks images.
     classes = 1 + int(max(train["labels"].max(), validation["labels"].max()))
     shape = train["images"].shape[1:]
     build = partial(getattr(models, p.model), classes, shape, **p.model_options)
-    model = fitting.checked(build, p, shape, where)
-    print(f"train: {p.model}, {model.count_params():,} parameters, {precision}")
-    with strategy.scope():
-        folds = fitting.cross_validate(build, train, validation, p, precision)
-        start = time.perf_counter()
-        members, history = fitting.fit_members(build, train, validation, p, precision)
-        seconds = time.perf_counter() - start
-    if environment.is_helper(strategy):
-        return  # every worker ends with the same weights: the first one writes them
+    model = fitting.checked(build, p, shape, place(options))
+    print(f"train: {p.model}, {model.count_params():,} parameters, {precision}", flush=True)
+    decided = [p.model_dump(), precision, processor.kind(precision), environment.versions()]
+    kept = checkpoint.Kept(
+        checkpoint.FOLDER / str(options.models).replace(os.sep, "-"),
+        checkpoint.fingerprint(decided, [*train.values(), *validation.values()]),
+    )
+    run = Run(precision, strategy, kept)
+    folds = fitting.cross_validate(build, train, validation, p, run)
+    start = time.perf_counter()
+    members, history = fitting.fit_members(build, train, validation, p, run)
+    seconds = time.perf_counter() - start
+    if environment.worker(strategy) > 0:
+        return  # every worker ends with the same weights
 
     shipped, scores = results.shipped(build, members, validation, p)
     results.write_models(options.models, shipped, folds)
@@ -49,15 +70,26 @@ def main(arguments: Sequence[str] = ()) -> None:
     results.write_metrics(options.metrics, history, scores | folds.metrics, shipped.count_params())
     if options.seconds:
         results.write_seconds(options.seconds, seconds)
+    shutil.rmtree(kept.folder, ignore_errors=True)
+
+
+def place(options: argparse.Namespace) -> str:
+    """The block of parameters, as messages name it."""
+    return f"{options.params}: {options.block}"
 
 
 def read(part: str) -> dict[str, np.ndarray]:
-    """`images` (N, height, width, channels), `labels` (N,) and, if known, `writers` (N,) of a prepared part."""
+    """`images` (N, height, width, channels), `labels` (N,) and, if known, `writers` (N,) of a prepared part.
+
+    Images that are too many to be kept in memory are a memory map.
+    """
     folder = PREPARED / part
     names = ["images", "labels"] + ["writers"] * (folder / "writers.npy").exists()
-    arrays = {name: np.load(folder / f"{name}.npy") for name in names}
-    images = arrays["images"]
-    return arrays | {"images": images.reshape(*images.shape[:3], -1)}  # grey images have no axis of channels
+    found = {name: np.load(folder / f"{name}.npy") for name in names if name != "images"}
+    images = arrays.opened(folder / "images.npy")
+    if images.nbytes <= IN_MEMORY:
+        images = np.array(images)
+    return {"images": images.reshape(*images.shape[:3], -1), **found}  # grey images have no axis of channels
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

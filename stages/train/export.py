@@ -11,7 +11,9 @@ import keras
 import tensorflow as tf
 
 from stages.train.dropout import Dropout
+from stages.train.normalization import BatchNormalization
 
+PLAIN = {Dropout: keras.layers.Dropout, BatchNormalization: keras.layers.BatchNormalization}
 NO_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
 
 
@@ -38,7 +40,7 @@ def shippable(build: Callable[[], keras.Model], trained: list[keras.Model], name
 
 
 def _plain(layer: keras.Layer) -> keras.Layer:
-    kind = keras.layers.Dropout if isinstance(layer, Dropout) else type(layer)
+    kind = PLAIN.get(type(layer), type(layer))
     return kind.from_config(layer.get_config())
 
 

@@ -11,9 +11,10 @@ from sklearn.metrics import log_loss
 
 from stages.common.entry import UserError
 from stages.train import initialization, models, training
+from stages.train.blocks import Part
 from stages.train.folds import held_out
 from stages.train.params import Train
-from stages.train.training import Part, Row
+from stages.train.training import Row, Run
 
 Build = Callable[[], keras.Model]
 
@@ -51,19 +52,19 @@ def checked(build: Build, p: Train, shape: models.Shape, where: str) -> keras.Mo
     return model
 
 
-def fit(build: Build, train: Part, validation: Part, p: Train, precision: str) -> tuple[keras.Model, list[Row]]:
-    """One trained model and its history, from a start that `p.seed` alone decides."""
+def fit(
+    build: Build, train: Part, validation: Part, p: Train, run: Run, name: str = "model"
+) -> tuple[keras.Model, list[Row]]:
+    """One trained model and its history, from a start that `p.seed` alone decides; its state is kept as `name`."""
     keras.utils.set_random_seed(p.seed)
-    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    keras.config.set_dtype_policy("mixed_bfloat16" if run.precision == "bfloat16" else "float32")
     model = build()
     if p.init_from:
         initialization.start_from(model, p.init_from)
-    return model, training.train(model, train, validation, p)
+    return model, training.train(model, train, validation, p, run, name)
 
 
-def fit_members(
-    build: Build, train: Part, validation: Part, p: Train, precision: str
-) -> tuple[list[keras.Model], list[Row]]:
+def fit_members(build: Build, train: Part, validation: Part, p: Train, run: Run) -> tuple[list[keras.Model], list[Row]]:
     """`p.ensemble` models, with seeds from `p.seed` on, and the mean of their histories by epoch.
 
     If early stopping ended some of them before, the mean of an epoch is over the others.
@@ -72,14 +73,15 @@ def fit_members(
     for number in range(p.ensemble):
         if p.ensemble > 1:
             print(f"member {number + 1} of {p.ensemble}")
-        member, history = fit(build, train, validation, p.model_copy(update={"seed": p.seed + number}), precision)
+        seeded = p.model_copy(update={"seed": p.seed + number})
+        member, history = fit(build, train, validation, seeded, run, f"member {number + 1}")
         members.append(member)
         histories.append(pd.DataFrame(history))
     mean = pd.concat(histories).groupby("epoch", as_index=False).mean()
     return members, [{str(name): value for name, value in row.items()} for row in mean.to_dict("records")]
 
 
-def cross_validate(build: Build, train: Part, validation: Part, p: Train, precision: str) -> Folds:
+def cross_validate(build: Build, train: Part, validation: Part, p: Train, run: Run) -> Folds:
     """The accuracy on each of `p.folds` parts by a model trained on the others; nothing without folds.
 
     The parts are made of the training and validation images together, in this order, by writer if the writers are
@@ -98,7 +100,7 @@ def cross_validate(build: Build, train: Part, validation: Part, p: Train, precis
         watched = part
         if p.early_stopping or p.schedule.name == "reduce_on_plateau":  # they must not learn from the part to score
             rest, watched = apart(rest, held_out(rest["labels"], rest.get("writers"), p.folds, p.seed)[0])
-        model, _ = fit(build, rest, watched, p, precision)
+        model, _ = fit(build, rest, watched, p, run, f"fold {number + 1}")
         probabilities[held] = tf.nn.softmax(training.outputs(model, part["images"])).numpy()
         accuracies.append(np.mean(probabilities[held].argmax(axis=1) == part["labels"]))
     metrics = {

@@ -10,6 +10,7 @@ import keras
 from keras import layers
 
 from stages.train.dropout import Dropout
+from stages.train.normalization import BatchNormalization
 
 Shape = tuple[int, int, int]  # height, width, channels
 STANDARD = (28, 28, 1)  # MNIST's
@@ -28,7 +29,7 @@ def cnn(
     blocks = []
     for filters, size, padding in ((32, 5, "valid"), (64, 3, "same"), (128, 3, "same")):
         blocks += [layers.Conv2D(filters, size, padding=padding), layers.MaxPooling2D()]
-        blocks += [layers.BatchNormalization()] if batch_normalization else []
+        blocks += [BatchNormalization()] if batch_normalization else []
         blocks += [layers.ReLU()]
     head = [Dropout(dropout), layers.Dense(256, activation="relu"), Dropout(dropout)]
     inputs = keras.Input(shape)
@@ -159,7 +160,7 @@ def resnet_mini(classes: int, shape: Shape = STANDARD) -> keras.Model:
     for filters, strides in ((32, 1), (64, 2)):
         shortcut = x if strides == 1 else layers.Conv2D(filters, 1, strides=strides, use_bias=False)(x)
         x = _convolution(x, filters, 3, strides=strides)
-        x = layers.BatchNormalization()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(x))
+        x = BatchNormalization()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(x))
         x = layers.ReLU()(layers.Add()([x, shortcut]))
     return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
 
@@ -170,7 +171,7 @@ def mobilenet_mini(classes: int, shape: Shape = STANDARD) -> keras.Model:
     x = _convolution(x, 32, 3, strides=2)
     for filters, strides in ((64, 1), (128, 2), (128, 1)):
         x = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(layers.BatchNormalization()(x))
+        x = layers.ReLU()(BatchNormalization()(x))
         x = _convolution(x, filters, 1)
     return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
 
@@ -181,18 +182,18 @@ def tiny(classes: int, shape: Shape = STANDARD, *, dropout: float = 0.1) -> kera
         shape,
         layers.Conv2D(8, 5, padding="same", use_bias=False),
         layers.MaxPooling2D(),
-        layers.BatchNormalization(),
+        BatchNormalization(),
         layers.ReLU(),
         layers.Conv2D(16, 3, padding="same", use_bias=False),
-        layers.BatchNormalization(),
+        BatchNormalization(),
         layers.ReLU(),
         layers.Conv2D(16, 3, padding="same", use_bias=False),
         layers.MaxPooling2D(),
-        layers.BatchNormalization(),
+        BatchNormalization(),
         layers.ReLU(),
         layers.Conv2D(20, 3, padding="same", use_bias=False),
         layers.MaxPooling2D(),
-        layers.BatchNormalization(),
+        BatchNormalization(),
         layers.ReLU(),
         layers.Flatten(),
         Dropout(dropout),
@@ -222,4 +223,4 @@ def _pixels(shape: Shape) -> tuple[keras.KerasTensor, keras.KerasTensor]:
 
 def _convolution(x: keras.KerasTensor, filters: int, size: int, strides: int = 1) -> keras.KerasTensor:
     x = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization()(x))
+    return layers.ReLU()(BatchNormalization()(x))

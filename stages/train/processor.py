@@ -1,6 +1,5 @@
 """The processor, as far as it decides the speed and the bits of a training; without TensorFlow, which takes seconds."""
 
-import os
 import platform
 from functools import cache
 from pathlib import Path
@@ -9,11 +8,6 @@ from stages.common.entry import UserError
 
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}  # without them bfloat16 is emulated, slower than float32
 INSTRUCTIONS = [("AMX", "amx_bf16"), ("AVX-512 BF16", "avx512_bf16"), ("AVX-512", "avx512f"), ("AVX2", "avx2")]
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_precision(asked: str) -> str:

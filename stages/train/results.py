@@ -10,9 +10,10 @@ import pandas as pd
 from stages.common.files import replacing, write_json, write_text
 from stages.quiet import silence
 from stages.train import calibration, environment, export, fitting, processor, training
+from stages.train.blocks import Part
 from stages.train.fitting import Build, Folds
 from stages.train.params import Train
-from stages.train.training import Part, Row
+from stages.train.training import Row
 
 DIGITS = 5  # decimals of a metric
 

@@ -1,25 +1,29 @@
-"""The training loop: the images stay in memory as one tensor, and a whole epoch is one graph."""
+"""The training loop: one graph for all steps on a block of images, which is the whole set unless that is large."""
 
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from stages import arrays, cluster
 from stages.common.entry import UserError
-from stages.train import optimizers, processor
+from stages.train import blocks, checkpoint, environment, optimizers
 from stages.train.augmentation import augment
+from stages.train.blocks import Part
+from stages.train.checkpoint import Kept, State
 from stages.train.dropout import seeded
+from stages.train.normalization import collecting, normalizing
 from stages.train.params import Train
 
 EVALUATION_BATCH = 1000  # images in one call: its size changes speed, not numbers
 
-Part = dict[str, np.ndarray]  # uint8 `images` (N, height, width, channels), `labels` (N,); `writers` (N,) if known
 Row = dict[str, float]  # of a training's history
 
 
@@ -55,27 +59,46 @@ class WeightAverage:
             variable.assign(weight)
 
 
-def train(model: keras.Model, part: Part, validation: Part, p: Train) -> list[Row]:
+class Run(NamedTuple):
+    """How a training is run; of this, only the precision changes its numbers."""
+
+    precision: str
+    strategy: tf.distribute.Strategy | None = None  # of several workers, which compute parts of each batch
+    kept: Kept | None = None  # after each epoch
+
+    @property
+    def workers(self) -> int:
+        return self.strategy.num_replicas_in_sync if self.strategy else 1
+
+
+def train(model: keras.Model, part: Part, validation: Part, p: Train, run: Run, name: str = "model") -> list[Row]:
     """Train `model` in place on the images of `part`; the history has one row for each epoch.
 
     A row has `epoch`, `loss` and `accuracy` (means over the epoch's batches, as trained on),
     `validation_loss`, `validation_accuracy` (of the averaged weights, if they are averaged) and
-    `learning_rate` (of the last step). The model must have been built in the scope of the current
-    `tf.distribute` strategy: each replica takes its share of every batch, so one process and
-    several follow the same course. A last batch that is not whole is left out; every epoch has its
-    own order, so no image is left out for good. Raises `UserError` if the loss is no longer a number.
+    `learning_rate` (of the last step). A last batch that is not whole is left out; every epoch has its
+    own order, so no image is left out for good. If `run` keeps the state of a training called `name` that was stopped,
+    it goes on from there. Raises `UserError` if the loss is no longer a number.
     """
     batch = min(p.batch_size, len(part["labels"]))
-    optimizer = make_optimizer(p, steps=len(part["labels"]) // batch)
+    plan = blocks.plan(part["images"], batch)
+    optimizer = make_optimizer(p, steps=plan.blocks * (plan.images // batch))
     optimizer.build(model.trainable_variables)
     average = WeightAverage(model, p.weight_average)
-    epoch = epoch_function(step_function(model, optimizer, part, batch, p), average, len(part["labels"]), batch, p.seed)
+    train_block = block_function(model, optimizer, average, plan.images, batch, p, run)
     augmented_epochs = p.epochs - p.augmentation.clean_epochs if p.augmentation else 0
-    history: list[Row] = []
-    best = None
-    for number in range(p.epochs):
+    variables = [*model.variables, *optimizer.variables, *average.averages]
+    best, history = resumed(variables, run.kept, name)
+    for images_of_epoch in blocks.epochs(part, plan, p.seed, len(history), p.epochs):
+        if ended(history, p):
+            break
+        number = len(history)
         start = time.perf_counter()
-        loss, accuracy = (float(value) for value in epoch(tf.constant(number), number < augmented_epochs))
+        results = [
+            train_block(*block, tf.constant(number * plan.blocks + k), number < augmented_epochs)
+            for k, block in enumerate(images_of_epoch)
+        ]
+        loss, accuracy = (float(np.mean(values)) for values in zip(*results))
         seconds = time.perf_counter() - start
         with average.applied():
             validation_loss, validation_accuracy = evaluate(model, validation["images"], validation["labels"])
@@ -94,18 +117,42 @@ def train(model: keras.Model, part: Part, validation: Part, p: Train) -> list[Ro
                 "learning_rate": float(optimizer.learning_rate),
             }
         )
-        print(progress(history[-1], p.epochs, seconds))
-        if p.early_stopping and epochs_without_gain(history, "validation_accuracy") >= p.early_stopping.patience:
-            break
-        if p.schedule.name == "reduce_on_plateau":
+        print(progress(history[-1], p.epochs, seconds), flush=True)
+        if p.schedule.name == "reduce_on_plateau" and not ended(history, p):
             waited = epochs_without_gain(history, "validation_loss", sign=-1)
             if waited and waited % p.schedule.patience == 0:
                 optimizer.learning_rate.assign(optimizer.learning_rate * p.schedule.factor)
+        keep(variables, best, history, run, name)
     if best is not None:
         model.set_weights(best)
     else:
         average.apply()
     return history
+
+
+def ended(history: list[Row], p: Train) -> bool:
+    """Whether early stopping ends the training here."""
+    if not p.early_stopping or not history:
+        return False
+    return epochs_without_gain(history, "validation_accuracy") >= p.early_stopping.patience
+
+
+def resumed(variables: list[tf.Variable], kept: Kept | None, name: str) -> tuple[list[np.ndarray] | None, list[Row]]:
+    """Give `variables` the values that were kept, if there are any; the best weights and the history until then."""
+    state = checkpoint.load(kept.folder / f"{name}.npz", kept.fingerprint) if kept else None
+    if not state:
+        return None, []
+    for variable, value in zip(variables, state.values, strict=True):
+        variable.assign(value)
+    print(f"{name}: goes on after epoch {len(state.history)}", flush=True)
+    return state.best, state.history
+
+
+def keep(variables: list[tf.Variable], best: list[np.ndarray] | None, history: list[Row], run: Run, name: str) -> None:
+    """Write the state of the training; the first of several workers does."""
+    if run.kept and environment.worker(run.strategy) == 0:
+        state = State([np.asarray(variable) for variable in variables], best, history)
+        checkpoint.save(run.kept.folder / f"{name}.npz", run.kept.fingerprint, state)
 
 
 def progress(row: Row, epochs: int, seconds: float) -> str:
@@ -142,81 +189,116 @@ def make_optimizer(p: Train, steps: int) -> keras.optimizers.Optimizer:
     return optimizers.Adam(rate, weight_decay=p.optimizer.weight_decay if p.optimizer.name == "adamw" else None)
 
 
-Step = Callable[[tf.Tensor, tf.Tensor, bool], tuple[tf.Tensor, tf.Tensor]]
-Epoch = Callable[[tf.Tensor, bool], tuple[tf.Tensor, tf.Tensor]]
+Values = list[tf.Tensor]  # of a part of a batch: loss, accuracy, gradients, statistics of batch normalisation
+TrainBlock = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, bool], tuple[tf.Tensor, tf.Tensor]]
+# A function that stays a function within a graph: TensorFlow would otherwise improve it together with its surroundings,
+# and its results would then depend, in the last bit, on how many of the parts a worker has.
+apart = partial(tf.function, experimental_attributes={"_noinline": True})
 
 
-def step_function(model: keras.Model, optimizer: keras.optimizers.Optimizer, part: Part, batch: int, p: Train) -> Step:
-    """One replica's share of a training step, given the indices of the whole batch, a seed and whether to augment.
+def block_function(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    average: WeightAverage,
+    images: int,
+    batch: int,
+    p: Train,
+    run: Run,
+) -> TrainBlock:
+    """A graph that trains on a block of so many `images` with their labels, given its number from 0 and whether to
+    augment. It returns the mean loss and accuracy of its steps.
 
-    It returns the share of the batch's mean loss and of its accuracy: they are summed over the replicas, as the
-    gradients are. The replicas share `p.micro_batches` parts of the batch. A replica computes the gradients of its
-    parts side by side, every operation on one thread, and adds them in a fixed order: so the number of threads changes
-    no bit. Raises `UserError` if the replicas cannot share the parts equally.
+    Each batch is cut into `p.micro_batches` parts. A worker computes its share of them side by side, every operation on
+    one thread; then each worker adds the gradients of all parts in their order. So neither the number of threads nor
+    the number of workers changes a bit. Raises `UserError` if the workers cannot share the parts equally.
     """
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    if p.micro_batches % replicas:
-        raise UserError(f"train.micro_batches is {p.micro_batches}, must be a multiple of the {replicas} workers")
-    share = batch // replicas
-    parts = max(1, min(share, p.micro_batches // replicas))
-    bounds = list(pairwise(share * number // parts for number in range(parts + 1)))
-    classes = model.output_shape[-1]
-    images = tf.constant(part["images"])
-    labels = tf.constant(part["labels"].astype(np.int32))
+    parts = min(batch, p.micro_batches)
+    if parts % run.workers:
+        raise UserError(f"train.micro_batches is {parts}, must be a multiple of the {run.workers} workers")
+    share = parts // run.workers
+    first = environment.worker(run.strategy) * share
+    bounds = list(pairwise(batch * number // parts for number in range(parts + 1)))[first : first + share]
+    gradients, update = part_function(model, batch, p), update_function(model, optimizer, average)
+    everyones = exchange_function(run.strategy)
+    steps = images // batch
 
-    def micro_batch(
-        indices: tf.Tensor, seed: tf.Tensor, augmented: bool
-    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    @tf.function
+    def train_block(x: tf.Tensor, y: tf.Tensor, number: tf.Tensor, augmented: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        order = tf.random.experimental.stateless_shuffle(tf.range(images), seed=[p.seed, number])
+        loss, accuracy = tf.constant(0.0), tf.constant(0.0)
+        for i in tf.range(steps):
+            done = number * steps + i
+            chosen = tf.reshape(order[i * batch : (i + 1) * batch], [batch])
+            mine = [
+                gradients(x, y, chosen[start:stop], tf.stack([p.seed + 1 + done, first + k]), augmented)
+                for k, (start, stop) in enumerate(bounds)
+            ]
+            losses, accuracies = update(done, everyones(mine))
+            loss += losses
+            accuracy += accuracies
+        return loss / steps, accuracy / steps
+
+    return train_block  # type: ignore[no-any-return]  # TensorFlow's decorator has no types
+
+
+def part_function(model: keras.Model, batch: int, p: Train) -> Callable[..., Values]:
+    """The values of a part of a batch, given the images and labels of the block, the indices of the part, its seed and
+    whether to augment: its share of the mean loss and of the accuracy, and their gradients."""
+    classes = model.output_shape[-1]
+
+    @apart
+    def values(images: tf.Tensor, labels: tf.Tensor, indices: tf.Tensor, seed: tf.Tensor, augmented: bool) -> Values:
         x = tf.cast(tf.gather(images, indices), tf.float32)
         y = tf.gather(labels, indices)
         if augmented and p.augmentation:
             x = augment(x, seed, p.augmentation)
         target = tf.one_hot(y, classes) * (1 - p.label_smoothing) + p.label_smoothing / classes
-        with tf.GradientTape() as tape, seeded(seed):
+        with tf.GradientTape() as tape, seeded(seed), collecting() as statistics:
             logits = tf.cast(model(x, training=True), tf.float32)
             losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)
-            loss = tf.reduce_sum(losses) / (share * replicas)
+            loss = tf.reduce_sum(losses) / batch
         right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), y)
-        accuracy = tf.reduce_sum(tf.cast(right, tf.float32)) / (share * replicas)
-        return loss, accuracy, tape.gradient(loss, model.trainable_variables)
+        accuracy = tf.reduce_sum(tf.cast(right, tf.float32)) / batch
+        of_batch = [value for layer in normalizing(model) for value in statistics[layer]]
+        return [loss, accuracy, *tape.gradient(loss, model.trainable_variables), *of_batch]
 
-    def step(indices: tf.Tensor, seed: tf.Tensor, augmented: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        mine = tf.reshape(indices, [replicas, share])[replica]
-        results = [
-            micro_batch(mine[start:stop], tf.stack([seed, tf.cast(replica, tf.int32) * parts + number]), augmented)
-            for number, (start, stop) in enumerate(bounds)
-        ]
-        losses, accuracies, gradients = zip(*results)
-        sums = [tf.add_n(each) for each in zip(*gradients)]
-        optimizer.apply_gradients(zip(sums, model.trainable_variables))
-        return tf.add_n(losses), tf.add_n(accuracies)
-
-    return step
+    return values  # type: ignore[no-any-return]  # TensorFlow's decorator has no types
 
 
-def epoch_function(step: Step, average: WeightAverage, images: int, batch: int, seed: int) -> Epoch:
-    """A graph that trains one epoch over `images` images, given its number from 0 and whether to augment them.
+def update_function(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, average: WeightAverage
+) -> Callable[[tf.Tensor, list[Values]], tuple[tf.Tensor, tf.Tensor]]:
+    """A step, given its number and the values of all parts of the batch: it returns mean loss and accuracy."""
+    layers = normalizing(model)
 
-    It returns the mean loss and accuracy of the epoch's steps.
-    """
-    strategy = tf.distribute.get_strategy()
-    steps = images // batch
-    whole = batch // strategy.num_replicas_in_sync * strategy.num_replicas_in_sync  # images that the replicas share
+    @apart
+    def update(done: tf.Tensor, parts: list[Values]) -> tuple[tf.Tensor, tf.Tensor]:
+        end = len(parts[0]) - 2 * len(layers)
+        loss, accuracy, *gradients = (tf.add_n(values) for values in zip(*(part[:end] for part in parts)))
+        for part in parts:
+            for layer, mean, variance in zip(layers, part[end::2], part[end + 1 :: 2], strict=True):
+                layer.follow(mean, variance)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        average.update(done)
+        return loss, accuracy
 
-    @tf.function
-    def epoch(number: tf.Tensor, augmented: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        order = tf.random.experimental.stateless_shuffle(tf.range(images), seed=[seed, number])
-        loss, accuracy = tf.constant(0.0), tf.constant(0.0)
-        for i in tf.range(steps):
-            done = number * steps + i
-            results = strategy.run(step, args=(order[i * batch : i * batch + whole], seed + 1 + done, augmented))
-            loss += strategy.reduce(tf.distribute.ReduceOp.SUM, results[0], axis=None)
-            accuracy += strategy.reduce(tf.distribute.ReduceOp.SUM, results[1], axis=None)
-            average.update(done)
-        return loss / steps, accuracy / steps
+    return update  # type: ignore[no-any-return]  # TensorFlow's decorator has no types
 
-    return epoch  # type: ignore[no-any-return]  # TensorFlow's decorator has no types
+
+def exchange_function(strategy: tf.distribute.Strategy | None) -> Callable[[list[Values]], list[Values]]:
+    """The values of all parts of a batch, in order, given those of this worker's."""
+    if strategy is None:
+        return lambda mine: mine
+
+    @apart
+    def everyones(mine: list[Values]) -> list[Values]:
+        shapes = [value.shape for value in mine[0]]
+        flat = tf.stack([tf.concat([tf.reshape(value, [-1]) for value in values], axis=0) for values in mine])
+        rows = tf.unstack(strategy.gather(flat, axis=0), len(mine) * strategy.num_replicas_in_sync)
+        sizes = [shape.num_elements() for shape in shapes]
+        return [[tf.reshape(*each) for each in zip(tf.split(row, sizes), shapes)] for row in rows]
+
+    return everyones  # type: ignore[no-any-return]  # TensorFlow's decorator has no types
 
 
 def evaluate(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -231,9 +313,9 @@ def outputs(model: keras.Model, images: np.ndarray) -> np.ndarray:
     predict = prediction_function(model)
 
     def batch(start: int) -> np.ndarray:
-        return np.asarray(predict(tf.constant(images[start : start + EVALUATION_BATCH])))
+        return np.asarray(predict(tf.constant(arrays.rows(images, start, start + EVALUATION_BATCH))))
 
-    with ThreadPoolExecutor(processor.cores()) as pool:  # an operation has one thread
+    with ThreadPoolExecutor(cluster.cores()) as pool:  # an operation has one thread
         return np.concatenate(list(pool.map(batch, range(0, len(images), EVALUATION_BATCH))))
 
 
