@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the virtual environment is made if it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help run import predict pictures serve drift correct test lint check fresh reproduce base kind review compare history push resolve comparison noise score identical
+.PHONY: help run import grow predict pictures serve drift correct test lint check fresh reproduce base kind review compare history push resolve comparison noise score identical
 .PHONY: lock python repository
 
 # Bytecode makes each stage start seconds faster.
@@ -11,8 +11,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
 
-# BASE, OVERRIDE, BRANCH, DATASET, FOLDER, FROM, IMAGE, NAME, GROUP and the like are expanded by the shell, not by make,
-# and never become options: in continuous integration they may be untrusted.
+# BASE, OVERRIDE, BRANCH, DATASET, FOLDER, FROM, IMAGE, IMAGES, NAME, GROUP and the like are expanded by the shell, not
+# by make, and never become options: in continuous integration they may be untrusted.
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ run: $(BIN)/.installed ## run the pipeline: data, checks, training, scores, repo
 
 import: $(BIN)/.installed ## add the data at FROM=path (pictures, .npz, CSV, Parquet, IDX) to datasets.yaml (NAME=, GROUP=)
 	@python -m tools.import $${NAME:+--name="$$NAME"} $${GROUP:+--group="$$GROUP"} -- "$$FROM"
+
+grow: $(BIN)/.installed ## make IMAGES=6000000 of MNIST by small deformations, to try the pipeline on a large data set
+	@python -m tools.grow -- "$$IMAGES"
 
 predict: $(BIN)/.installed ## read the digit in IMAGE=photo.jpg, a folder, or without IMAGE the clipboard (SEVERAL=1: all digits)
 	@python -m serving.predict $(if $(SEVERAL),--several) $(if $(IMAGE),-- "$$IMAGE",--clipboard)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from stages.common.entry import UserError
 from stages.download import pictures
-from stages.download.contents import GZIP_MAGIC, MirrorError, decompressed
+from stages.download.contents import GZIP_MAGIC, LARGEST_FILE_BYTES, MirrorError, blocks_of
 from stages.download.mirrors import from_folder
 from stages.download.params import IDX_FILES, WHOLE_FOLDER
 from stages.download.readers import ZIP_MAGIC, arrow
@@ -65,19 +65,21 @@ def look(path: Path, group: str | None) -> Found:
     )
 
 
-def checksum(content: bytes) -> str:
+def checksum(path: Path) -> str:
     """The checksum of a file as an entry states it: of the decompressed content if it is compressed with gzip."""
-    plain = decompressed(content) if content.startswith(GZIP_MAGIC) else content
-    return f"sha256:{hashlib.sha256(plain).hexdigest()}"
+    whole = hashlib.sha256()
+    for block in blocks_of(path, LARGEST_FILE_BYTES):
+        whole.update(block)
+    return f"sha256:{whole.hexdigest()}"
 
 
 def idx_files(folder: Path) -> dict[str, str] | None:
     """The checksums of the four IDX files in `folder`; None if one is missing."""
     try:
-        contents = {name: from_folder(folder, name) for name in IDX_FILES}
+        paths = {name: from_folder(folder, name) for name in IDX_FILES}
     except MirrorError:
         return None
-    return {name: checksum(content) for name, content in contents.items()}
+    return {name: checksum(path) for name, path in paths.items()}
 
 
 def part_of(name: str) -> str:
@@ -101,7 +103,7 @@ def parted(names: list[str]) -> dict[str, Any]:
 def with_sums(folder: Path, parts: dict[str, Any]) -> dict[str, Any]:
     """`parts` and the checksums of their files."""
     names = [*parts["train"], *parts.get("test", [])]
-    return {"files": {name: checksum((folder / name).read_bytes()) for name in names}, **parts}
+    return {"files": {name: checksum(folder / name) for name in names}, **parts}
 
 
 def of_npz(folder: Path, name: str) -> Found:
@@ -126,7 +128,7 @@ def of_npz(folder: Path, name: str) -> Found:
         train, test = pairs[0], None
     elif test is None and len(pairs) == 2:
         test = next(pair for pair in pairs if pair != train)
-    source: dict[str, Any] = {"kind": "npz", "files": {name: checksum((folder / name).read_bytes())}, "train": train}
+    source: dict[str, Any] = {"kind": "npz", "files": {name: checksum(folder / name)}, "train": train}
     source |= {"test": test} if test else {"test_fraction": TEST_FRACTION}
     used = [key for pair in (train, test) if pair for key in pair]
     lines = [f"arrays of NumPy: {', '.join(f'{key} {shapes[key]}' for key in used)}"]

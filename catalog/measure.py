@@ -26,14 +26,15 @@ CENTROID_IMAGES = 20_000  # of each part, for the agreement with the nearest cla
 SOME = 0.02  # of the images: fewer with another ink are oddities
 
 
-def entry_of(name: str, found: Found) -> tuple[dict[str, Any], list[str]]:
+def entry_of(name: str, found: Found, contents: Path) -> tuple[dict[str, Any], list[str]]:
     """The entry `name` of what was `found`, read as `download` reads it, and lines that tell a person.
 
-    Raises `UserError` if it cannot be read.
+    What its files hold is written to the folder `contents`. Raises `UserError` if it cannot be read.
     """
     settings = Download(dataset=name, timeout_seconds=5, attempts=1)
     try:
-        parts, done = read_parts(settings, parameters.check(f"{name}.source", found.source, Source, datasets.FILE))
+        source = parameters.check(f"{name}.source", found.source, Source, datasets.FILE)
+        parts, done = read_parts(settings, source, contents)
     except MirrorError as error:
         raise UserError(str(error)) from None
     values = values_of(parts)

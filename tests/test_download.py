@@ -24,12 +24,13 @@ from stages.common.entry import UserError
 from stages.common.parameters import check, load
 from stages.download import __main__ as stage
 from stages.download import contents as arrived_contents
-from stages.download import mirrors, transfers
+from stages.download import mirrors, threads, transfers
+from stages.download import writers as writers_of
 from stages.download.addresses import address, masked
-from stages.download.contents import MirrorError, verified
-from stages.download.mirrors import collect
+from stages.download.contents import LARGEST_FILE_BYTES, MirrorError, verified
+from stages.download.mirrors import Limits, collect
 from stages.download.params import IDX_FILES, Download, Source
-from stages.download.writers import writers_csv
+from stages.download.writers import write_writers
 from stages.idx import read_idx, write_idx
 
 ROOT = Path(__file__).parent.parent
@@ -186,15 +187,19 @@ def local_folder(folder, compressed=True):
     return folder
 
 
-def get_labels(tmp_path, *urls, timeout_seconds=1.0, attempts=3):
+def get_labels(tmp_path, *urls, timeout_seconds=1.0, attempts=3, largest=LARGEST_FILE_BYTES):
     files = {LABELS: sha256(tiny_contents()[LABELS])}
-    return collect(files, list(urls), tmp_path / "kept", timeout_seconds, attempts)[LABELS]
+    folder = tmp_path / "arrived"
+    collect(files, list(urls), tmp_path / "kept", folder, Limits(timeout_seconds, attempts, largest))
+    assert [path.name for path in folder.iterdir()] == [LABELS]
+    return (folder / LABELS).read_bytes()
 
 
 def failure(tmp_path, *urls, **patience):
     with pytest.raises(MirrorError) as caught:
         get_labels(tmp_path, *urls, **patience)
     assert "\n" not in str(caught.value)
+    assert not [path for name in ("arrived", "kept") for path in (tmp_path / name).glob("*")]
     return str(caught.value)
 
 
@@ -338,43 +343,121 @@ def test_every_mirror_is_named_with_its_own_reason(tmp_path, start_mirror, dead_
     assert ["refused" in said, "HTTP 404" in said, "no such folder" in said] == [True] * 3
 
 
-def test_a_mirror_given_up_for_one_file_is_not_asked_for_the_others(tmp_path, start_mirror):
+def test_a_mirror_given_up_for_one_file_is_not_asked_for_the_others(tmp_path, start_mirror, monkeypatch):
+    monkeypatch.setattr(threads, "THREADS", 1)
     files = {name: sha256(tiny_contents()[name]) for name in IDX_FILES}
     broken, right = start_mirror(), start_mirror()
     broken.fail(IDX_FILES[1], 404)
-    collect(files, [broken.url, right.url], tmp_path / "kept", 1.0, 1)
+    collect(files, [broken.url, right.url], tmp_path / "kept", tmp_path, Limits(1.0, 1, LARGEST_FILE_BYTES))
     assert broken.requests == list(IDX_FILES[:2])
     assert right.requests == list(IDX_FILES[1:])
+
+
+def test_the_files_of_a_mirror_arrive_side_by_side(tmp_path, start_mirror):
+    """A server that answers nobody before it has been asked for all four."""
+    mirror = start_mirror()
+    asked, answer = threading.Barrier(len(IDX_FILES)), mirror.answer
+    mirror.answer = lambda request: (asked.wait(5), answer(request))
+    files = {name: sha256(tiny_contents()[name]) for name in IDX_FILES}
+    collect(files, [mirror.url], tmp_path / "kept", tmp_path / "arrived", Limits(2.0, 1, LARGEST_FILE_BYTES))
+    assert all((tmp_path / "arrived" / name).read_bytes() == tiny_contents()[name] for name in IDX_FILES)
+
+
+def test_what_several_files_failed_for_is_told_once_for_each_mirror(tmp_path, start_mirror, dead_url):
+    files = {name: sha256(tiny_contents()[name]) for name in IDX_FILES}
+    with pytest.raises(MirrorError) as caught:
+        collect(files, [dead_url, str(tmp_path / "nowhere")], tmp_path, tmp_path, Limits(1.0, 1, LARGEST_FILE_BYTES))
+    assert str(caught.value).count(dead_url) == str(caught.value).count("nowhere") == 1
 
 
 # No more than a file may have
 
 
 @pytest.mark.parametrize("fault", ["endless", "announce too much"])
-def test_a_transfer_ends_with_the_first_byte_too_many(tmp_path, start_mirror, monkeypatch, fault):
-    monkeypatch.setattr(transfers, "LARGEST_COMPRESSED", 1000)
+def test_a_transfer_ends_with_the_first_byte_too_many(tmp_path, start_mirror, fault):
     mirror = start_mirror()
     mirror.fail(LABELS, fault)
-    assert failure(tmp_path, mirror.url).endswith(f"{LABELS}.gz: too large: more than 1,000 bytes compressed")
+    said = failure(tmp_path, mirror.url, largest=1000)
+    assert said.endswith(f"{LABELS}.gz: too large: more than 1,000 bytes compressed (source.largest_file_bytes)")
     assert len(mirror.requests) == 1
 
 
 def test_decompression_ends_with_the_first_block_too_many(tmp_path, start_mirror, monkeypatch):
     monkeypatch.setattr(arrived_contents, "BLOCK_BYTES", 100)
-    monkeypatch.setattr(arrived_contents, "LARGEST_DECOMPRESSED", 1000)
     mirror = start_mirror()
     mirror.fail(LABELS, gzip.compress(bytes(10**6)))
-    assert failure(tmp_path, mirror.url).endswith("too large: more than 1,000 bytes decompressed")
+    assert "too large: more than 2,000 bytes decompressed" in failure(tmp_path, mirror.url, largest=2000)
 
 
-@pytest.mark.parametrize(
-    ("compressed", "limit", "state"),
-    [(True, "LARGEST_COMPRESSED", "compressed"), (False, "LARGEST_DECOMPRESSED", "decompressed")],
-)
-def test_a_file_of_a_folder_may_not_be_larger_either(tmp_path, monkeypatch, compressed, limit, state):
-    monkeypatch.setattr(mirrors, limit, 10)
+@pytest.mark.parametrize(("compressed", "state"), [(True, "compressed"), (False, "decompressed")])
+def test_a_file_of_a_folder_may_not_be_larger_either(tmp_path, compressed, state):
     folder = local_folder(tmp_path / "mine", compressed)
-    assert f"too large: more than 10 bytes {state}" in failure(tmp_path, str(folder))
+    assert f"too large: more than 10 bytes {state}" in failure(tmp_path, str(folder), largest=10)
+
+
+def test_the_entry_says_how_large_a_file_may_be(project, start_mirror):
+    raw = project(start_mirror().url)
+    catalog = load(Path("datasets.yaml"))
+    with pytest.raises(UserError, match="largest_file_bytes is 0, must be greater than or equal to 1"):
+        check("tiny.source", catalog["tiny"]["source"] | {"largest_file_bytes": 0}, Source)
+    catalog["tiny"]["source"]["largest_file_bytes"] = 5
+    Path("datasets.yaml").write_text(yaml.safe_dump(catalog))
+    with pytest.raises(UserError, match="too large: more than 5 bytes compressed"):
+        stage.main()
+    assert not raw.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+@pytest.mark.parametrize("url", [True, False])
+def test_a_full_disk_is_one_line_and_is_not_tried_again(project, start_mirror, tmp_path, url):
+    """Every block is written to /dev/full."""
+    mirror = start_mirror()
+    project(mirror.url if url else str(local_folder(tmp_path / "mine")))
+    program = (
+        "from pathlib import Path\n"
+        "as_usual = Path.open\n"
+        "full = lambda path, mode='r', **more: as_usual(Path('/dev/full') if mode == 'wb' else path, mode, **more)\n"
+        "Path.open = full\n"
+        "from stages.download.__main__ import main; from stages.common.entry import run; run('download', main)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    said = [line for line in ended.stderr.splitlines() if not line.startswith("download: http")]
+    assert ended.returncode == 1 and len(said) == 1
+    assert said[0].startswith("download: no space left on the disk: free some and run again")
+    assert len(mirror.requests) == (len(set(mirror.requests)) if url else 0)
+    assert not Path("data/raw").exists() and not Path("data/.raw.new").exists()
+
+
+def test_a_file_is_never_in_memory(tmp_path):
+    """64 MiB, compressed and plain, arrive in a process whose memory grows by less than 16."""
+    content = bytes(2**26)
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    (folder / "packed.gz").write_bytes(gzip.compress(content, 1))
+    (folder / "plain").write_bytes(content)
+    program = (
+        "import sys, resource; from pathlib import Path\n"
+        "from stages.download.mirrors import Limits, collect\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        f"files = {{name: {sha256(content)!r} for name in ('packed', 'plain')}}\n"
+        "mirror, target = sys.argv[1:]\n"
+        "collect(files, [mirror], Path('kept'), Path(target), Limits(5, 1, 2**30))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    for number, mirror in enumerate((str(folder), folder.as_uri())):
+        (folder / "plain.gz").write_bytes((folder / "packed.gz").read_bytes())  # what an address is asked for
+        ended = subprocess.run(
+            [sys.executable, "-c", program, mirror, str(tmp_path / f"target{number}")],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert int(ended.stdout) < 16 * 1024
+        assert (tmp_path / f"target{number}/packed").read_bytes() == content
 
 
 # Object stores and other schemes
@@ -510,9 +593,13 @@ def test_secrets_reach_the_mirror_and_no_line(tmp_path, start_mirror, dead_url, 
 def test_a_checksum_of_the_compressed_file_is_compared_with_that(tmp_path, algorithm):
     arrived = gzip.compress(b"content", mtime=0)
     digest = hashlib.new(algorithm, arrived).hexdigest()
-    assert verified(arrived, f"{algorithm}-gz:{digest}") == b"content"
-    with pytest.raises(MirrorError, match="wrong content"):
-        verified(gzip.compress(b"Content", mtime=0), f"{algorithm}-gz:{digest}")
+    (tmp_path / "arrived").write_bytes(arrived)
+    verified(tmp_path / "arrived", f"{algorithm}-gz:{digest}", tmp_path / "content", 100)
+    assert (tmp_path / "content").read_bytes() == b"content"
+    (tmp_path / "arrived").write_bytes(gzip.compress(b"Content", mtime=0))
+    with pytest.raises(MirrorError, match=f"wrong content .{algorithm} of the .gz file"):
+        verified(tmp_path / "arrived", f"{algorithm}-gz:{digest}", tmp_path / "content", 100)
+    assert (tmp_path / "content").read_bytes() == b"content"
 
 
 # The stage
@@ -567,7 +654,7 @@ def test_a_later_run_fetches_only_what_is_missing(project, start_mirror):
         stage.main()
     assert not raw.exists()
     stage.main()
-    assert mirror.requests == [*IDX_FILES[:3], *IDX_FILES[2:]]
+    assert sorted(mirror.requests) == sorted([*IDX_FILES, IDX_FILES[2]])
     assert [path.name for path in Path("data").iterdir()] == ["raw"]
 
 
@@ -594,7 +681,7 @@ def test_the_mirror_variable_may_name_a_url_and_comes_first(project, monkeypatch
     project(listed.url)
     monkeypatch.setenv("TINY_MIRROR", mine.url.rstrip("/"))
     stage.main()
-    assert mine.requests == list(IDX_FILES)
+    assert sorted(mine.requests) == sorted(IDX_FILES)
     assert listed.requests == []
 
 
@@ -603,13 +690,13 @@ def test_progress_is_plain_lines_without_a_terminal(project, start_mirror, capsy
     project(mirror.url)
     stage.main()
     said = capsys.readouterr().err
-    assert said.splitlines() == [f"download: {mirror.url}{name}.gz" for name in IDX_FILES]
+    assert sorted(said.splitlines()) == sorted(f"download: {mirror.url}{name}.gz" for name in IDX_FILES)
 
 
 def test_a_progress_bar_is_drawn_on_a_terminal(tmp_path, start_mirror, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     get_labels(tmp_path, start_mirror().url)
-    assert "100%" in capsys.readouterr().err
+    assert f"{LABELS}: 100%" in capsys.readouterr().err
 
 
 def test_an_unknown_data_set_is_answered_with_the_known_ones(project):
@@ -651,13 +738,20 @@ def test_without_writers_the_stage_goes_on_and_says_in_one_line_what_is_missing(
     assert mirror.requests.count(WRITERS[1]) == 1
 
 
-def test_writers_whose_labels_differ_from_the_images_are_refused():
-    table = b"3\t0\t9\n4\t0\t9\n"
-    assert writers_csv("w.tsv", table, np.uint8([3, 4])) == "series,writer\n0,9\n0,9\n"
-    with pytest.raises(UserError, match="w.tsv: 1 labels are not those of the images, the first of image 1"):
-        writers_csv("w.tsv", table, np.uint8([3, 5]))
-    with pytest.raises(UserError, match="2 rows for 3 images"):
-        writers_csv("w.tsv", table, np.uint8([3, 4, 5]))
+@pytest.mark.parametrize("rows", [1, 2, 100])
+def test_writers_whose_labels_differ_from_the_images_are_refused(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(writers_of, "ROWS", rows)  # that are read at a time
+    table, target = tmp_path / "w.tsv", tmp_path / "w.csv"
+    table.write_bytes(b"3\t0\t9\n4\t01\t8\tmore\n5\t0\t7\nnot read")
+    write_writers(table, np.uint8([3, 4, 5]), target)
+    assert target.read_bytes() == b"series,writer\n0,9\n1,8\n0,7\n"
+    target.unlink()
+    with pytest.raises(UserError, match="w.tsv: 2 labels are not those of the images, the first of image 1"):
+        write_writers(table, np.uint8([3, 5, 6]), target)
+    table.write_bytes(b"3\t0\t9\n4\t0\t9\n")
+    with pytest.raises(UserError, match="w.tsv: 2 rows for 3 images"):
+        write_writers(table, np.uint8([3, 4, 5]), target)
+    assert [path.name for path in tmp_path.iterdir()] == ["w.tsv"]
 
 
 # The embedded digits

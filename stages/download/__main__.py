@@ -1,7 +1,6 @@
 """Bring the data set that params.yaml names to data/raw/: all of it, verified, or nothing."""
 
 import argparse
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -10,10 +9,12 @@ from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.common.files import found, write_json
 from stages.download.addresses import masked
+from stages.download.contents import digest
 from stages.download.folders import replacing_folder
 from stages.download.mirrors import in_order, offering
 from stages.download.params import Download, Downloaded
 from stages.download.sources import KEPT, bring_images, bring_writers
+from stages.download.threads import side_by_side
 
 RAW = Path("data/raw")
 PROBE_SECONDS = 4
@@ -25,8 +26,9 @@ def main() -> None:
 
     with replacing_folder(RAW) as folder:
         done = bring_images(p, source, folder)
-        writers = source.writers is not None and bring_writers(p, source.writers, folder)
-        sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+        writers = source.writers is not None and bring_writers(p, source.writers, source.largest_file_bytes, folder)
+        files = sorted(folder.iterdir())
+        sums = dict(zip([path.name for path in files], side_by_side(digest, files), strict=True))
         write_json(folder / "dataset.json", {"name": p.dataset, "files": sums} | ({"done": done} if done else {}))
 
     shutil.rmtree(KEPT, ignore_errors=True)

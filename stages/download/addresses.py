@@ -11,12 +11,14 @@ def is_url(mirror: str) -> bool:
 
 
 def address(mirror: str, name: str) -> str:
-    """Where `mirror` holds the file `name`; the mirror's query stays behind the file name.
-
-    IDX files and tables of writers are compressed there, the others as they are.
-    """
+    """Where `mirror` holds the file `name`; the mirror's query stays behind the file name."""
     folder, query = _split(mirror)
-    return f"{folder}{'' if folder.endswith('/') else '/'}{name}{'' if name.endswith(AS_THEY_ARE) else '.gz'}{query}"
+    return f"{folder}{'' if folder.endswith('/') else '/'}{stored(name)}{query}"
+
+
+def stored(name: str) -> str:
+    """How the file `name` is called on a mirror: IDX files and tables of writers are compressed, others as they are."""
+    return name if name.endswith(AS_THEY_ARE) else f"{name}.gz"
 
 
 def masked(mirror: str) -> str:

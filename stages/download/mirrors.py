@@ -7,20 +7,23 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from stages.common.files import found
-from stages.download.addresses import address, is_url, masked
-from stages.download.contents import (
-    GZIP_MAGIC,
-    LARGEST_COMPRESSED,
-    LARGEST_DECOMPRESSED,
-    MirrorError,
-    check_size,
-    verified,
-)
-from stages.download.transfers import fetch, offers
+from stages.download.addresses import address, is_url, masked, stored
+from stages.download.contents import MirrorError, verified
+from stages.download.threads import side_by_side
+from stages.download.transfers import fetch, offers, say
 
 FIRST_PAUSE_SECONDS = 0.5
+
+
+class Limits(NamedTuple):
+    """What is borne of a mirror: seconds without a byte, tries for each file, the largest size of a file in bytes."""
+
+    timeout_seconds: float
+    attempts: int
+    largest_file_bytes: int
 
 
 def in_order(mirrors: list[str], variable: str | None) -> list[str]:
@@ -29,37 +32,52 @@ def in_order(mirrors: list[str], variable: str | None) -> list[str]:
     return [own, *mirrors] if own else list(mirrors)
 
 
-def collect(
-    files: dict[str, str], mirrors: list[str], kept: Path, timeout_seconds: float, attempts: int
-) -> dict[str, bytes]:
-    """Every file of `files` (name: checksum), decompressed and verified, from the first mirrors that have it.
+def collect(files: dict[str, str], mirrors: list[str], kept: Path, folder: Path, limits: Limits) -> None:
+    """Write every file of `files` (name: checksum), decompressed and verified, to `folder`, several at a time.
 
-    A file that arrived is also kept in the folder `kept`, as it came: a later run starts from there. A
-    broken transfer starts its file over, since two mirrors may compress the same content differently.
-    Raises `MirrorError` that names every mirror and why it was given up.
+    Each comes from the first mirror that has it. A file that arrived is also kept in the folder `kept`, as it came: a
+    later run starts from there. A broken transfer starts its file over, since two mirrors may compress the same content
+    differently. Raises `MirrorError` that names every mirror and why it was given up.
     """
-    contents: dict[str, bytes] = {}
-    for name, checksum in files.items():
-        with suppress(MirrorError):
-            contents[name] = verified(from_folder(kept, name), checksum)
+    reasons = _from_mirror(None, files, kept, folder, limits)
     failures = []
     for mirror in mirrors:
-        for name in [name for name in files if name not in contents]:
-            try:
-                if is_url(mirror):
-                    arrived, contents[name] = _from_url(address(mirror, name), files[name], timeout_seconds, attempts)
-                    kept.mkdir(parents=True, exist_ok=True)
-                    (kept / f"{name}.gz" if arrived.startswith(GZIP_MAGIC) else kept / name).write_bytes(arrived)
-                else:
-                    contents[name] = verified(from_folder(found(mirror), name), files[name])
-            except MirrorError as error:
-                failures.append(f"{masked(address(mirror, name))}: {error}")
-                break
-        if len(contents) == len(files):
-            for failure in failures:
-                print(f"download: gave up {failure}", file=sys.stderr)
-            return contents
-    raise MirrorError("; ".join(failures) or "no mirror is named")
+        missing = {name: files[name] for name in reasons}
+        reasons = _from_mirror(mirror, missing, kept, folder, limits)
+        failures += [f"{masked(address(mirror, name))}: {reason}" for name, reason in reasons.items() if reason][:1]
+        if not reasons:
+            break
+    if reasons:
+        raise MirrorError("; ".join(failures) or "no mirror is named")
+    for failure in failures:
+        print(f"download: gave up {failure}", file=sys.stderr)
+
+
+def _from_mirror(mirror: str | None, files: dict[str, str], kept: Path, folder: Path, limits: Limits) -> dict[str, str]:
+    """Bring `files` from `mirror`, or those that are kept; return why each that was not brought is missing.
+
+    A mirror that failed for one file is not asked for others: their reason is empty.
+    """
+    given_up = threading.Event()
+
+    def why_not(name: str) -> str | None:
+        if given_up.is_set():
+            return ""
+        try:
+            if mirror is None:
+                verified(from_folder(kept, name), files[name], folder / name, limits.largest_file_bytes)
+            elif is_url(mirror):
+                _from_url(address(mirror, name), name, files[name], kept, folder / name, limits)
+            else:
+                verified(from_folder(found(mirror), name), files[name], folder / name, limits.largest_file_bytes)
+        except MirrorError as error:
+            if mirror is not None:
+                given_up.set()
+            return str(error)
+        return None
+
+    reasons = dict(zip(files, side_by_side(why_not, list(files)), strict=True))
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def offering(mirrors: list[str], name: str, seconds: float) -> list[str]:
@@ -81,8 +99,8 @@ def offering(mirrors: list[str], name: str, seconds: float) -> list[str]:
     return [mirror for mirror in mirrors if mirror in offered_by]
 
 
-def from_folder(folder: Path, name: str) -> bytes:
-    """The bytes of `NAME.gz` or of plain `NAME` in `folder`. Raises `MirrorError` if neither can be read.
+def from_folder(folder: Path, name: str) -> Path:
+    """Where `NAME.gz` or plain `NAME` is in `folder`. Raises `MirrorError` if neither is there.
 
     MNIST's files go by a second name too, `train-images.idx3-ubyte`, and some archives put each into a folder of its
     name.
@@ -91,13 +109,7 @@ def from_folder(folder: Path, name: str) -> bytes:
         raise MirrorError("no such folder")
     for path in (folder / f"{name}.gz", *(folder / other for other in dict.fromkeys([name, *other_names(name)]))):
         if path.is_file():
-            try:
-                compressed = path.suffix == ".gz"
-                largest = LARGEST_COMPRESSED if compressed else LARGEST_DECOMPRESSED
-                check_size(path.stat().st_size, largest, "compressed" if compressed else "decompressed")
-                return path.read_bytes()
-            except OSError as error:
-                raise MirrorError(f"unreadable ({error.strerror})") from None
+            return path
     raise MirrorError(f"no such file, nor {name}")
 
 
@@ -110,23 +122,28 @@ def other_names(name: str) -> list[str]:
 def _offers(mirror: str, name: str, seconds: float) -> bool:
     if is_url(mirror):
         return offers(address(mirror, name), seconds)
-    with suppress(MirrorError):
-        return bool(from_folder(found(mirror), name))
+    with suppress(MirrorError, OSError), from_folder(found(mirror), name).open("rb") as file:
+        return bool(file.read(1))
     return False
 
 
-def _from_url(url: str, checksum: str, timeout_seconds: float, attempts: int) -> tuple[bytes, bytes]:
-    """The file at `url` as it arrived and its verified content. Tries again, with growing pauses, if that may help."""
-    for attempt in range(1, attempts + 1):
+def _from_url(url: str, name: str, checksum: str, kept: Path, target: Path, limits: Limits) -> None:
+    """Write the content of the file at `url` to `target`. Tries again, with growing pauses, if that may help."""
+    arrived = kept / f"{stored(name)}.part"  # a killed run leaves it, and the next one writes over it
+    arrived.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, limits.attempts + 1):
         try:
-            arrived = fetch(url, timeout_seconds)
-            return arrived, verified(arrived, checksum)
+            fetch(url, name, arrived, limits.largest_file_bytes, limits.timeout_seconds)
+            verified(arrived, checksum, target, limits.largest_file_bytes)
+            arrived.replace(kept / stored(name))
+            return
         except MirrorError as error:
             if not error.again:
                 raise
-            if attempt == attempts:
-                raise MirrorError(f"{error}" + (f", {attempts} times" if attempts > 1 else "")) from None
+            if attempt == limits.attempts:
+                raise MirrorError(f"{error}" + (f", {attempt} times" if attempt > 1 else "")) from None
             pause = FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
-            print(f"download: {masked(url)}: {error}; trying again in {pause:g} s", file=sys.stderr)
+            say(f"{masked(url)}: {error}; trying again in {pause:g} s")
             time.sleep(pause)
-    raise AssertionError("attempts is at least 1")
+        finally:
+            arrived.unlink(missing_ok=True)

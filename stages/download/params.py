@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from stages.common.parameters import Block
 from stages.datasets import Part
+from stages.download.contents import LARGEST_FILE_BYTES
 
 IDX_FILES = (
     "train-images-idx3-ubyte",
@@ -53,13 +54,14 @@ ALLOWED = {
     "parquet": ("test", "test_fraction", "labels", "ink", "size", "channels"),
     "folder": ("test_fraction", "labels", "ink", "size", "channels", "group"),
 }
-COMMON = ("kind", "mirrors", "mirror_variable", "files")
+COMMON = ("kind", "mirrors", "mirror_variable", "files", "largest_file_bytes")
 
 
 class Source(Block):
     """`source`: mirrors in the order they are tried, or `embedded` if a package carries the images.
 
-    docs/your-data.md explains the kinds and their keys.
+    A file with more than `largest_file_bytes` (1 GiB unless it says otherwise) is refused, compressed or not: set it
+    for larger ones. docs/your-data.md explains the kinds and their keys.
     """
 
     kind: Literal["idx", "npz", "csv", "libsvm", "parquet", "folder"] = "idx"
@@ -67,6 +69,7 @@ class Source(Block):
     mirrors: list[str] = Field(default_factory=list)
     mirror_variable: str | None = Field(None, validate_default=True)
     files: dict[str, Checksum] = Field(min_length=1)
+    largest_file_bytes: int = Field(LARGEST_FILE_BYTES, ge=1)  # of each file, compressed and decompressed
     writers: Writers | None = None
     train: list[str] | None = Field(None, min_length=1)  # idx, npz: of images, of labels; csv, libsvm, parquet: files
     test: list[str] | None = Field(None, min_length=1)

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stages.common.entry import UserError
+from stages.download.contents import digest
 from stages.download.params import Source
 from stages.download.parts import Part, Parts
 
@@ -41,7 +42,7 @@ def checksum(folder: Path) -> str:
     """SHA-256 over the lines that `sha256sum` prints for the pictures below `folder` and its table of labels."""
     whole = hashlib.sha256()
     for name in files_of(folder):
-        whole.update(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n".encode())
+        whole.update(f"{digest(folder / name)}  {name}\n".encode())
     return whole.hexdigest()
 
 

@@ -3,69 +3,90 @@
 import bz2
 import io
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stages.common.entry import UserError
-from stages.download.contents import MirrorError, decompressed
+from stages.download.contents import MirrorError, blocks
 from stages.download.params import IDX_FILES, Source
 from stages.download.parts import Part, Parts
 from stages.download.pictures import opened, stacked
-from stages.idx import parse_idx
+from stages.idx import read_idx
 
 ZIP_MAGIC = b"PK\x03\x04"
 INT32 = 0x0C  # in the header of an IDX file
 
 
-def read_parts(source: Source, contents: dict[str, bytes]) -> Parts:
-    """The parts of `source` from the `contents` of its files. Raises `UserError` that names file and reason."""
+def read_parts(source: Source, folder: Path) -> Parts:
+    """The parts of `source` from its files in `folder`, decompressed. Raises `UserError` that names file and reason.
+
+    Images of IDX files are memory maps.
+    """
     names = {"train": source.train, "test": source.test}
     if source.kind == "idx":
         train, test = source.train or list(IDX_FILES[:2]), source.test or list(IDX_FILES[2:])
-        files = unpacked(source.archive, contents[source.archive], [*train, *test]) if source.archive else contents
-        return {"train": idx_part(files, train), "test": idx_part(files, test)}
+        if source.archive:
+            folder = unpacked(folder, source.archive, [*train, *test], source.largest_file_bytes)
+        return {"train": idx_part(folder, train), "test": idx_part(folder, test)}
     if source.kind == "npz":
-        [(file, content)] = contents.items()
-        return {part: npz_part(file, content, arrays) for part, arrays in names.items() if arrays}
+        [file] = source.files
+        return {part: npz_part(file, folder / file, arrays) for part, arrays in names.items() if arrays}
     read_file = {"csv": csv_part, "libsvm": libsvm_part, "parquet": parquet_part}[source.kind]
-    parts = {
-        part: [read_file(file, contents[file], source) for file in files] for part, files in names.items() if files
-    }
+    parts = {part: [read_file(file, folder / file, source) for file in files] for part, files in names.items() if files}
     return {
         part: Part(np.concatenate([each.images for each in files]), np.concatenate([each.labels for each in files]))
         for part, files in parts.items()
     }
 
 
-def unpacked(archive: str, content: bytes, names: list[str]) -> dict[str, bytes]:
-    """The files `names` of a zip, decompressed if they are .gz."""
+def begins(path: Path, magic: bytes) -> bool:
+    """Whether the file at `path` begins with `magic`."""
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def unpacked(folder: Path, archive: str, names: list[str], largest: int) -> Path:
+    """A folder with the files `names` of the zip `archive` in `folder`, decompressed if they are gzip."""
+    inside = folder / "unpacked"
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as files:
-            found = {name: files.read(name) for name in names}
-        return {name: decompressed(file) if name.endswith(".gz") else file for name, file in found.items()}
+        with zipfile.ZipFile(folder / archive) as files:
+            for name in names:
+                (inside / name).parent.mkdir(parents=True, exist_ok=True)
+                with files.open(name) as packed, (inside / name).open("wb") as file:
+                    file.writelines(blocks(packed, largest))
     except (KeyError, zipfile.BadZipFile, MirrorError) as error:
         raise UserError(f"{archive}: {' '.join(map(str, error.args))}") from None
+    return inside
 
 
-def idx_part(contents: dict[str, bytes], names: list[str]) -> Part:
+def idx_part(folder: Path, names: list[str]) -> Part:
     """The files `names`, images and labels; QMNIST's labels are the first of eight columns of 32-bit numbers."""
-    images, labels = (contents[name] for name in names)
-    if labels[:4] == bytes([0, 0, INT32, 2]):
-        rows, columns = np.frombuffer(labels, ">u4", 2, offset=4)
-        numbers = np.frombuffer(labels, ">i4", offset=12)
+    images, labels = names
+    if begins(folder / labels, bytes([0, 0, INT32, 2])):
+        rows, columns = np.fromfile(folder / labels, ">u4", 2, offset=4)
+        numbers = np.fromfile(folder / labels, ">i4", offset=12)
         if len(numbers) != rows * columns:
-            raise UserError(f"{names[1]}: {len(numbers)} numbers, its header announces {rows}×{columns}")
-        return Part(parse_idx(images, names[0], 3), numbers.reshape(rows, columns)[:, 0])
-    return Part(parse_idx(images, names[0], 3), parse_idx(labels, names[1], 1))
+            raise UserError(f"{labels}: {len(numbers)} numbers, its header announces {rows}×{columns}")
+        return Part(mapped(folder, images, 3), numbers.reshape(rows, columns)[:, 0])
+    return Part(mapped(folder, images, 3), mapped(folder, labels, 1))
 
 
-def npz_part(file: str, content: bytes, names: list[str]) -> Part:
+def mapped(folder: Path, name: str, dimensions: int) -> np.ndarray:
+    """The IDX file `name` in `folder` as a memory map; an error names it as the entry does."""
+    try:
+        return read_idx(folder / name, dimensions)
+    except UserError as error:
+        raise UserError(str(error).replace(str(folder / name), name)) from None
+
+
+def npz_part(file: str, path: Path, names: list[str]) -> Part:
     """The arrays `names`, images and labels, of an .npz file."""
     try:
-        if not content.startswith(ZIP_MAGIC):
+        if not begins(path, ZIP_MAGIC):
             raise ValueError("no zip")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             if missing := [name for name in names if name not in arrays]:
                 raise UserError(f"{file}: has no array {missing[0]}, only {', '.join(arrays.files)}")
             images, labels = (arrays[name] for name in names)
@@ -74,14 +95,14 @@ def npz_part(file: str, content: bytes, names: list[str]) -> Part:
     return Part(as_pixels(file, images), flat(file, labels, len(images)))
 
 
-def csv_part(file: str, content: bytes, source: Source) -> Part:
+def csv_part(file: str, path: Path, source: Source) -> Part:
     """The rows of a CSV file, plain or in a zip with nothing else: a column of labels, all others pixels in order."""
     import pandas as pd  # it takes half a second
 
     header = None if isinstance(source.label, int) else 0
     try:
-        kind: Any = "zip" if content.startswith(ZIP_MAGIC) else None
-        table = pd.read_csv(io.BytesIO(content), header=header, compression=kind, keep_default_na=False)
+        kind: Any = "zip" if begins(path, ZIP_MAGIC) else None
+        table = pd.read_csv(path, header=header, compression=kind, keep_default_na=False)
     except (ValueError, UnicodeDecodeError, zipfile.BadZipFile) as error:
         raise UserError(f"{file}: not a CSV file ({' '.join(str(error).split())})") from None
     if source.label not in table.columns:
@@ -94,14 +115,14 @@ def csv_part(file: str, content: bytes, source: Source) -> Part:
     return Part(as_pixels(file, images), flat(file, table[source.label].to_numpy(), len(table)))
 
 
-def libsvm_part(file: str, content: bytes, source: Source) -> Part:
+def libsvm_part(file: str, path: Path, source: Source) -> Part:
     """The rows of a file in LIBSVM's format, perhaps compressed with bzip2: a label, then values from -1 to 1."""
     from sklearn.datasets import load_svmlight_file  # it takes a second
 
     try:
-        plain = bz2.decompress(content) if content.startswith(b"BZh") else content
-        values, labels = load_svmlight_file(io.BytesIO(plain), zero_based=False)
-    except (ValueError, OSError) as error:
+        with bz2.open(path) if begins(path, b"BZh") else path.open("rb") as plain:
+            values, labels = load_svmlight_file(plain, zero_based=False)
+    except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{file}: not in LIBSVM's format ({error})") from None
     dense = values.toarray()
     if dense.size and (dense.min() < -1 or dense.max() > 1):
@@ -118,11 +139,12 @@ def rows_as_images(file: str, pixels: np.ndarray, source: Source) -> np.ndarray:
     return pixels.reshape(-1, *shape)
 
 
-def parquet_part(file: str, content: bytes, source: Source) -> Part:
+def parquet_part(file: str, path: Path, source: Source) -> Part:
     """The rows of a Parquet file: a column of labels, a column of pictures as bytes, or as structs with `bytes`."""
     pa, pq = arrow()
     try:
-        table = pq.read_table(pa.BufferReader(content))
+        with pa.memory_map(str(path)) as content:
+            table = pq.read_table(content)
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{file}: not a Parquet file ({str(error).splitlines()[0]})") from None
     for column in (source.label, source.image):

@@ -6,19 +6,20 @@ import sys
 import threading
 import time
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 
 import requests
 import urllib3
 from tqdm import tqdm
 
 from stages.download.addresses import masked
-from stages.download.contents import LARGEST_COMPRESSED, MirrorError, check_size, is_page
+from stages.download.contents import MirrorError, check_size, is_page
 
-# Small, because a block counts only when it is whole: a slow line must not pass for a dead one.
-HTTP_BLOCK_BYTES = 1024
-# Larger, because each block is a request of its own.
+HTTP_BLOCK_BYTES = 2**16  # at most: what has arrived counts at once, for a slow line must not pass for a dead one
+# Whole ones, because each is a request of its own.
 OBJECT_BLOCK_BYTES = 2**18
+BLOCKS_AHEAD = 64  # that wait for the disk
 LEAST_BYTES_PER_SECOND = 4096
 # A server that compresses on the fly would send the .gz compressed twice, and its checksum would not fit.
 HEADERS = {"Accept-Encoding": "identity"}
@@ -27,37 +28,24 @@ HEADERS = {"Accept-Encoding": "identity"}
 Block = tuple[bytes, int | None]
 
 
-def fetch(url: str, timeout_seconds: float) -> bytes:
-    """The file at `url`, as it is stored there.
+def fetch(url: str, name: str, path: Path, largest: int, timeout_seconds: float) -> None:
+    """Write the file at `url`, as it is stored there, to `path`; a bar on the terminal is called `name`.
 
     Raises `MirrorError` if no byte arrives for `timeout_seconds`, if fewer than `LEAST_BYTES_PER_SECOND` arrive on
-    average over twice that time, if there are more bytes than `LARGEST_COMPRESSED`, or if the transfer fails.
+    average over twice that time, if there are more bytes than `largest`, or if the transfer fails; `OSError` if
+    it cannot be written.
     """
-    print(f"download: {masked(url)}", file=sys.stderr)
-    body = bytearray()
-    announced = None
-    window_start, window_size = 0.0, 0
-    blocks = closing(_punctual(url, timeout_seconds))
-    with blocks as source, tqdm(unit="B", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
-        try:
-            for block, announced in source:
-                now = time.monotonic()
-                if not body:
-                    bar.total = announced
-                    window_start = now
-                body += block
-                bar.update(len(block))
-                check_size(max(len(body), announced or 0), LARGEST_COMPRESSED, "compressed")
-                seconds, arrived = now - window_start, len(body) - window_size
-                if seconds > 2 * timeout_seconds:
-                    if arrived < LEAST_BYTES_PER_SECOND * seconds:
-                        raise MirrorError(f"too slow: {arrived} bytes in {seconds:.1f} s")
-                    window_start, window_size = now, len(body)
-        except Exception as error:
-            raise _explained(error, len(body), timeout_seconds) from None
-    if announced is not None and len(body) < announced:
-        raise MirrorError(f"cut short after {len(body)} bytes", again=True)
-    return bytes(body)
+    say(masked(url))
+    bar = tqdm(desc=name, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
+    with path.open("wb") as file, closing(_checked(url, largest, timeout_seconds)) as source, bar:
+        for block, bar.total in source:
+            file.write(block)
+            bar.update(len(block))
+
+
+def say(what: str) -> None:
+    """Print a line about a transfer, above the bars of the others."""
+    tqdm.write(f"download: {what}", file=sys.stderr)
 
 
 def offers(url: str, timeout_seconds: float) -> bool:
@@ -70,6 +58,30 @@ def offers(url: str, timeout_seconds: float) -> bool:
         return False
 
 
+def _checked(url: str, largest: int, timeout_seconds: float) -> Generator[Block, None, None]:
+    """The blocks of the file at `url`, as long as all is well with them. Raises `MirrorError` as `fetch` does."""
+    size, announced = 0, None
+    window_start, window_size = 0.0, 0
+    try:
+        with closing(_punctual(url, timeout_seconds)) as source:
+            for block, announced in source:
+                now = time.monotonic()
+                if not size:
+                    window_start = now
+                size += len(block)
+                check_size(max(size, announced or 0), largest, "compressed")
+                seconds, arrived = now - window_start, size - window_size
+                if seconds > 2 * timeout_seconds:
+                    if arrived < LEAST_BYTES_PER_SECOND * seconds:
+                        raise MirrorError(f"too slow: {arrived} bytes in {seconds:.1f} s")
+                    window_start, window_size = now, size
+                yield block, announced
+    except Exception as error:
+        raise _explained(error, size, timeout_seconds) from None
+    if announced is not None and size < announced:
+        raise MirrorError(f"cut short after {size} bytes", again=True)
+
+
 def _punctual(url: str, timeout_seconds: float) -> Generator[Block, None, None]:
     """The blocks of the file at `url`. Raises `TimeoutError` if the next one takes longer than `timeout_seconds`.
 
@@ -77,7 +89,7 @@ def _punctual(url: str, timeout_seconds: float) -> Generator[Block, None, None]:
     address of a host: behind a silent firewall a large host would cost minutes. A name look-up cannot be cancelled,
     so the thread is a daemon, which does not keep the process alive.
     """
-    arriving: queue.Queue[Block | Exception | None] = queue.Queue()
+    arriving: queue.Queue[Block | Exception | None] = queue.Queue(BLOCKS_AHEAD)
     given_up = threading.Event()
 
     def transfer() -> None:
@@ -101,6 +113,9 @@ def _punctual(url: str, timeout_seconds: float) -> Generator[Block, None, None]:
         raise TimeoutError from None
     finally:
         given_up.set()
+        with suppress(queue.Empty):
+            while True:  # the thread may wait for room
+                arriving.get_nowait()
 
 
 def _blocks(url: str, timeout_seconds: float) -> Generator[Block, None, None]:
@@ -114,7 +129,7 @@ def _over_http(url: str, timeout_seconds: float) -> Generator[Block, None, None]
         response.raise_for_status()
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() else None
-        for block in response.raw.stream(HTTP_BLOCK_BYTES, decode_content=False):
+        while block := response.raw.read1(HTTP_BLOCK_BYTES, decode_content=False):
             yield block, total
 
 

@@ -1,0 +1,53 @@
+"""Adding an entry to datasets.yaml, the rest of which stays as it is, byte for byte."""
+
+import re
+from io import StringIO
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+from stages import datasets
+from stages.common import parameters
+from stages.common.entry import UserError
+from stages.common.files import replacing
+
+
+def add(name: str, entry: dict[str, Any]) -> None:
+    """Write `entry` at the end of the catalog. Raises `UserError` if the name is taken or it would not be read back."""
+    catalog = parameters.load(datasets.FILE)
+    if name in catalog:
+        raise UserError(f"{datasets.FILE} has an entry {name} of other data: choose another NAME")
+    before = datasets.FILE.read_bytes().decode()
+    end = "\r\n" if "\r\n" in before else "\n"
+    text = f"{before.rstrip()}{end}{end}{as_yaml(name, entry).replace(chr(10), end)}"
+    try:
+        kept = parameters.parse(text) == catalog | {name: entry}
+    except (YAMLError, ValueError):
+        kept = False
+    if not kept:
+        raise UserError(f"{datasets.FILE}: nothing can be added at its end: it must end with an entry, without `...`")
+    with replacing(datasets.FILE) as path:
+        path.write_bytes(text.encode())
+
+
+def as_yaml(name: str, entry: dict[str, Any]) -> str:
+    """The entry as text of datasets.yaml, its lists on one line."""
+
+    def laid_out(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: laid_out(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            value = CommentedSeq(map(laid_out, value))
+            value.fa.set_flow_style()
+        if isinstance(value, str) and not re.fullmatch(r"[\w./ -]*", value):
+            return DoubleQuotedScalarString(value)  # on one line, a colon or a question mark would mean something
+        return value
+
+    writer = YAML()
+    writer.width, writer.allow_unicode = 120, True
+    text = StringIO()
+    writer.dump({name: laid_out(entry)}, text)
+    return text.getvalue()
