@@ -5,11 +5,14 @@ Neither changes a byte of a result, which is why no parameter decides it: see do
 
 import importlib
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
 from stages.common.entry import UserError
 
+CURRENT = Path("/tmp/ray/ray_current_cluster")  # where Ray writes the address of the cluster that runs here
+ANSWER_SECONDS = 5
 VARIABLE = "RAY_ADDRESS"  # Ray's own: host:port of a cluster, `auto` on one of its machines, `local` for a new one here
 
 
@@ -35,8 +38,7 @@ def asked_for() -> bool:
 def connect() -> Any:
     """Ray, connected to the cluster. Raises `UserError` if it is not installed or the cluster does not answer."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "10")
-    os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+    os.environ["RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS"] = "0"
     address = os.environ[VARIABLE]
     try:
         ray = importlib.import_module("ray")
@@ -46,18 +48,30 @@ def connect() -> Any:
         ) from None
     if ray.is_initialized():
         return ray
-    here = str(Path.cwd())
+    here = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
     try:
+        _check(address)
         ray.init(
             address=address,
-            include_dashboard=False if address == "local" else None,
-            runtime_env={
-                "env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
-            },
+            runtime_env={"env_vars": {"PYTHONPATH": here}},
             logging_level="ERROR",
             log_to_driver=False,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{VARIABLE} is {address!r}, and no Ray cluster can be reached there ({reason})") from None
     return ray
+
+
+def _check(address: str) -> None:
+    """Raise `OSError` or `ValueError` if nothing answers at `address`: Ray itself would wait for minutes."""
+    if address == "local":
+        return
+    if address == "auto":
+        if not CURRENT.exists():
+            raise ValueError("no cluster runs on this machine")
+        address = CURRENT.read_text().strip()
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        raise ValueError("must be host:port, auto or local")
+    socket.create_connection((host, int(port)), ANSWER_SECONDS).close()

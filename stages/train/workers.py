@@ -46,7 +46,7 @@ def _on(ray: Any, node: str) -> Any:
 
 def _kind(folder: str, asked: str) -> str | None:
     """The kind of this machine's processor; None if it does not see `folder`."""
-    return processor.kind(processor.choose_precision(asked)) if Path(folder, "stages").is_dir() else None
+    return processor.kind(processor.choose_precision(asked)) if Path(folder, "data/prepared").is_dir() else None
 
 
 def train(stage: Callable[[], None], workers: int) -> None:
