@@ -37,8 +37,8 @@ from urllib.request import urlopen
 
 import numpy as np
 from PIL import Image
-from serving.reading import Reader
 
+from serving.reading import Reader
 from stages.common.entry import UserError, run
 from stages.download.embedded import digits
 from stages.preprocess.images import to_network_size
