@@ -12,14 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.stats import ks_2samp
 from sklearn.datasets import load_digits
 
 from stages.common.entry import UserError
+from stages.corrections import fingerprint
 from stages.idx import read_idx, write_idx
+from stages.statistics import measures
+from stages.validate import partial
 from stages.validate.__main__ import main
-from stages.validate.raw import Split
+from stages.validate.raw import Split, rows
+from stages.validate.repeats import fingerprints, repeats
 from stages.validate.suite import Check, judge
-from stages.validate.table import image_table, set_table
+from stages.validate.table import COMPARED, Values, distance, image_table, put_together, set_table, with_more
 
 ROOT = Path(__file__).parents[1]
 TEST_IMAGES = 360
@@ -38,8 +43,8 @@ def raw(digits, tmp_path, monkeypatch):
     images, labels = digits
     folder = tmp_path / "data" / "raw"
     folder.mkdir(parents=True)
-    for name, rows in (("train", slice(None, -TEST_IMAGES)), ("t10k", slice(-TEST_IMAGES, None))):
-        save(folder, name, images[rows], labels[rows])
+    for name, part in (("train", slice(None, -TEST_IMAGES)), ("t10k", slice(-TEST_IMAGES, None))):
+        save(folder, name, images[part], labels[part])
     (folder / "dataset.json").write_text(json.dumps({"name": "digits", "files": {}}))
     for name in ("params.yaml", "datasets.yaml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -306,3 +311,157 @@ def test_image_table():
     assert row["mean_intensity"] == image.mean()
     assert row["standard_deviation"] == pytest.approx(image.std())
     assert row["border_intensity"] == 0
+
+
+OUTPUTS = [Path("metrics/validate.json"), Path("data/verdict.json"), Path("reports/data/index.html")]
+
+
+def save_writers(folder, name, count, unknown):
+    rows = ["4," if i in unknown else f"4,{i % 40}" for i in range(count)]
+    (folder / f"{name}-writers.csv").write_text("\n".join(["series,writer", *rows]) + "\n")
+
+
+@pytest.fixture
+def damaged(raw):
+    """Damage of every kind on both sides of where ranges of 100 and of 257 images meet; the images and labels."""
+    train, train_labels = load(raw, "train")
+    test, test_labels = load(raw, "t10k")
+    train[[99, 100, *range(600, 720), 1436]] = 0
+    train[[256, 257, 1024]] = 255 - train[[256, 257, 1024]]
+    train[[400, 1290]] = train[5]
+    train[[199, 200, 514]] = test[[0, 99, 359]]
+    test[300] = test[17]
+    train_labels[[42, 101, 900]] = 10, 11, 200
+    train_labels[train_labels == 7] = 1
+    save(raw, "train", train, train_labels)
+    save(raw, "t10k", test, test_labels)
+    save_writers(raw, "train", len(train), {0, 99, 100, 1436})
+    save_writers(raw, "t10k", len(test), set(range(95, 120)))
+    return {"train": (train, train_labels), "t10k": (test, test_labels)}
+
+
+def test_the_bytes_are_the_same_for_any_ranges_and_processes(damaged, monkeypatch):
+    def written(processes, images):
+        monkeypatch.setenv("STAGE_PROCESSES", processes)
+        monkeypatch.setenv("STAGE_RANGE", images)
+        refusal()
+        return [path.read_bytes() for path in OUTPUTS]
+
+    whole = written("1", "65536")
+    assert written("1", "257") == whole
+    assert written("3", "100") == whole
+
+
+def test_the_damage_is_told_as_tables_of_all_images_tell_it(damaged):
+    failures = lines(refusal())
+    metrics = json.loads(OUTPUTS[0].read_text())
+    tables = {name: pd.DataFrame(measures(images)) for name, (images, _) in damaged.items()}
+    names = {name: pd.Series([fingerprint(image) for image in images]) for name, (images, _) in damaged.items()}
+    again = {name: prints[prints.duplicated()].index for name, prints in names.items()}
+    shared = names["t10k"][names["t10k"].isin(names["train"])].index
+
+    def shown(indices):
+        return ", ".join(map(str, indices[:10])) + (", …" if len(indices) > 10 else "")
+
+    assert len(again["train"]) == 124 and len(again["t10k"]) == 1 and shared.tolist() == [0, 99, 359]
+    assert metrics["duplicate_fraction"] == round(125 / 1797, 4)
+    assert metrics["shared_images"] == 3
+    assert f"indices {shown(again['train'])}" in next(line for line in failures if "train: 124 of 1,437" in line)
+    assert any(line.startswith("t10k: 3 of 360 images are in train too") and "0, 99, 359" in line for line in failures)
+    shifts = {name: ks_2samp(*(table[name] for table in tables.values())).statistic for name in COMPARED}
+    assert metrics["split_shift"] == round(max(shifts.values()), 4)
+
+    blank = tables["train"].index[tables["train"]["ink_fraction"] < 0.1]
+    assert f"train: {len(blank)} of 1,437 images are blank (ink_fraction 0" in "\n".join(failures)
+    assert f"at least 0.1): indices {shown(blank)}" in "\n".join(failures)
+    assert (
+        "train: 3 of 1,437 images have a label outside the classes (label 10 to 200, 0 to 9): indices 42, 101, 900"
+    ) in failures
+    assert "train: no images of class 7: 9 classes present, expected 10" in failures
+    assert "train: 4 of 1,437 images have no writer: indices 0, 99, 100, 1436" in failures
+    assert f"t10k: 25 of 360 images have no writer: indices {shown(range(95, 120))}" in failures
+    page = OUTPUTS[2].read_text()
+    border = pd.concat(tables.values())["border_intensity"]
+    assert f"<td>at most 120</td><td>0 to {border.max():.4g}</td>" in page
+    assert "<td>1,768 of 1,797</td>" in page  # writers
+
+
+def test_a_part_without_writers_lacks_all_of_them(raw, monkeypatch):
+    monkeypatch.setenv("STAGE_RANGE", "500")
+    monkeypatch.setenv("STAGE_PROCESSES", "1")
+    save_writers(raw, "train", 1437, set())
+    assert lines(refusal()) == ["t10k: 360 of 360 images have no writer: indices 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"]
+
+
+def test_fewer_writers_than_images(raw):
+    save_writers(raw, "train", 1436, set())
+    assert "train: 1,437 images but 1,436 rows in data/raw/train-writers.csv" in refusal()
+    assert len(json.loads(OUTPUTS[0].read_text())["failures"]) == 1
+
+
+def test_two_ranges_start_no_other_process(raw, monkeypatch):
+    monkeypatch.setattr(partial, "in_order", lambda *arguments: pytest.fail("other processes were asked"))
+    main()
+
+
+def test_only_the_corrected_images_are_shown(raw, monkeypatch):
+    monkeypatch.setenv("STAGE_RANGE", "500")
+    monkeypatch.setenv("STAGE_PROCESSES", "1")
+    images, labels = load(raw, "train")
+    test, test_labels = load(raw, "t10k")
+    half = fingerprint(images[3])[:16] + "0" * 16  # that of another image
+    table = [
+        f"digits,{fingerprint(images[1400])},{labels[1400]},,",
+        f"digits,{fingerprint(test[2])},{test_labels[2]},{(test_labels[2] + 1) % 10},",
+        f"digits,{half},{labels[3]},0,",
+    ]
+    Path("corrections.csv").write_text("\n".join(["dataset,image,from,to,pixels", *table]) + "\n")
+    main()
+    page = Path("reports/data/index.html").read_text()
+    assert page.count('<img class="ink"') == 2
+    assert page.index(f"{labels[1400]}: left out") < page.index(f"{test_labels[2]}: in truth")
+
+
+def test_images_whose_hashes_agree_by_half_are_told_apart(digits):
+    train, test = digits[0][:300].copy(), digits[0][300:400].copy()
+    train[[7, 250, 299]] = train[[0, 0, 9]]
+    test[[4, 60, 61]] = train[9], train[5], test[4]
+    names = [pd.Series([fingerprint(image) for image in images]) for images in (train, test)]
+    images = {"train": train, "test": test}
+    halves = {key: fingerprints(each)[:, 0] for key, each in images.items()}
+    same = {key: np.zeros(len(each), np.uint64) for key, each in images.items()}
+    for hashes in (halves, same):
+        found = repeats(hashes, images)
+        assert found.again["train"].tolist() == names[0].index[names[0].duplicated()].tolist() == [7, 250, 299]
+        assert found.again["test"].tolist() == names[1].index[names[1].duplicated()].tolist() == []
+        assert found.shared.tolist() == names[1].index[names[1].isin(names[0])].tolist() == [4, 60]
+
+
+def test_the_two_halves_of_a_fingerprint(digits):
+    assert [f"{first:016x}{second:016x}" for first, second in fingerprints(digits[0][:9]).tolist()] == [
+        fingerprint(image) for image in digits[0][:9]
+    ]
+
+
+def test_counted_values_are_as_far_apart_as_the_values_themselves():
+    random = np.random.default_rng(0)
+    for first, second in ((300, 4000), (1, 1), (5000, 12_000)):
+        parts = [random.integers(0, 900, count) / 7 for count in (first, second)]
+        counted = [Values(*np.unique(part, return_counts=True)) for part in parts]
+        assert distance(*counted) == pytest.approx(ks_2samp(*parts).statistic, abs=1e-12)
+
+
+def test_values_counted_by_parts_are_those_of_all():
+    values = np.random.default_rng(0).integers(0, 500, 3000) / 7
+    parts = []
+    for start in range(0, 3000, 130):
+        parts = with_more(parts, Values(*np.unique(values[start : start + 130], return_counts=True)))
+    assert len(parts) < 5
+    assert all(map(np.array_equal, put_together(parts), np.unique(values, return_counts=True)))
+
+
+def test_rows_of_a_memory_map_are_those_of_the_file(raw):
+    images = read_idx(raw / "train-images-idx3-ubyte", 3)
+    chosen = np.random.default_rng(0).permutation(len(images))[:700]
+    assert type(rows(images, chosen)) is np.ndarray
+    assert np.array_equal(rows(images, chosen), np.array(images)[chosen])

@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from stages import corrections, datasets
 from stages.common import files, parameters
 from stages.common.entry import UserError, no_arguments, run
-from stages.validate import page, raw, table
+from stages.validate import page, raw, repeats, table
 from stages.validate.params import Validate, Validated
 
 RAW = Path("data/raw")
@@ -26,21 +24,29 @@ def main() -> None:
     classes, expect = dataset.classes, dataset.expect
     corrected = corrections.read(description.name, classes)
     try:
-        splits = {key: raw.read_split(RAW, name, expect.image_size) for key, name in raw.SPLITS.items()}
+        splits = {key: raw.open_split(RAW, name, expect.image_size) for key, name in raw.SPLITS.items()}
     except UserError as error:
         write({"success": False}, page.render(about, [str(error)]), [str(error)])
         raise
 
-    images = pd.concat([table.image_table(splits[key], name) for key, name in raw.SPLITS.items()], ignore_index=True)
-    whole = table.set_table(images, splits, classes, options.centroid_images)
-
-    from stages.validate import pictures, suite  # slow imports: not for data that cannot even be read
+    from stages.validate import partial, suite  # slow imports: not for data that cannot even be read
 
     of_set = suite.set_checks(expect, classes)
-    of_images = suite.image_checks(expect, classes, splits["train"].writers is not None)
-    outcomes = suite.judge(images, whole, of_images, of_set)
+    of_images = suite.image_checks(expect, classes, bool(raw.writer_columns(RAW, raw.SPLITS["train"])))
+    wholes = partial.wholes(RAW, splits, of_images, len(classes))
+    hashes = {key: whole.hashes for key, whole in wholes.items()}
+    row = table.set_row(
+        {key: whole.tally for key, whole in wholes.items()},
+        repeats.repeats(hashes, {key: split.images for key, split in splits.items()}),
+        table.centroid_accuracies(splits, len(classes), options.centroid_images),
+        classes,
+    )
+    found = {raw.SPLITS[key]: whole.found for key, whole in wholes.items()}
+    outcomes = [*suite.judge_set(row, of_set), *suite.judge_images(found, of_images)]
     failures = [line for outcome in outcomes for line in outcome.failures]
-    metrics = suite.summary(outcomes, whole)
+    metrics = suite.summary(outcomes, row)
+
+    from stages.validate import pictures  # imports matplotlib, which no other process needs
 
     html = page.render(
         about,
@@ -49,16 +55,17 @@ def main() -> None:
         failed=metrics["failed"],
         groups=[("The set as a whole", outcomes[: len(of_set)]), ("Every image", outcomes[len(of_set) :])],
         numbers=[(words, suite.count_or_percent(metrics[name])) for name, words in suite.NUMBERS.items() if words],
-        corrections=pictures.corrected(corrected, splits, classes),
+        corrections=pictures.corrected(corrected, splits, hashes, classes),
         sample_images=options.sample_images,
-        strips=pictures.class_strips(splits["train"], classes, options.sample_images),
-        charts=pictures.charts(images, splits, classes),
+        strips=pictures.class_strips(splits["train"], wholes["train"].sums, classes, options.sample_images),
+        charts=pictures.charts(wholes, classes),
     )
     write(metrics, html, failures)
     if failures:
         hint = f"see {PAGE}; the bounds are {description.name}.expect in {datasets.FILE}"
         raise UserError("\n".join([*failures, hint]))
-    print(f"validate: all {len(outcomes)} expectations hold for {dataset.about.title}, {len(images):,} images")
+    count = metrics["train_images"] + metrics["test_images"]
+    print(f"validate: all {len(outcomes)} expectations hold for {dataset.about.title}, {count:,} images")
 
 
 def write(metrics: dict[str, Any], html: str, failures: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Reading what `download` left in data/raw, with a clear refusal if no table can be made of it."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from stages.common.entry import UserError
 from stages.idx import images_name, read_idx, read_images
 
 SPLITS = {"train": "train", "test": "t10k"}  # the set's name, the first part of its files' names
+ROWS = 256  # that `rows` takes from a memory map at a time: each touches 64 KiB of the file, which counts as memory
+LINES = 65_536  # of a table of writers that are counted at a time
 
 
 class Description(NamedTuple):
@@ -42,7 +45,13 @@ def read_description(folder: Path) -> Description:
 
 
 def read_split(folder: Path, name: str, image_size: int) -> Split:
-    """The split whose files start with `name`.
+    """The split whose files start with `name`. Raises `UserError` as `open_split` does."""
+    writers = _writers(folder, name)
+    return open_split(folder, name, image_size)._replace(writers=pd.read_csv(writers) if writers.exists() else None)
+
+
+def open_split(folder: Path, name: str, image_size: int) -> Split:
+    """The split whose files start with `name`, as memory maps and without its writers, which `writers_in_step` reads.
 
     Raises `UserError` if a file is missing or not valid IDX, if there are no images, if the numbers of images, labels
     and writers differ, or if the images are not `image_size` pixels a side.
@@ -50,14 +59,16 @@ def read_split(folder: Path, name: str, image_size: int) -> Split:
     try:
         images = read_images(folder, name)
         labels = read_idx(folder / f"{name}-labels-idx1-ubyte", 1)
-        writers = folder / f"{name}-writers.csv"
-        known = pd.read_csv(writers) if writers.exists() else None
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: run the download stage again (dvc repro -f download)") from None
     if len(images) != len(labels):
         raise UserError(f"{name}: {len(images):,} images but {len(labels):,} labels in {folder}")
-    if known is not None and len(known) != len(images):
-        raise UserError(f"{name}: {len(images):,} images but {len(known):,} rows in {writers}")
+    writers = _writers(folder, name)
+    if writers.exists():
+        with pd.read_csv(writers, chunksize=LINES) as chunks:
+            known = sum(map(len, chunks))
+        if known != len(images):
+            raise UserError(f"{name}: {len(images):,} images but {known:,} rows in {writers}")
     if not len(images):
         raise UserError(f"{folder / images_name(name, images.ndim)}: holds no images")
     height, width = images.shape[1:3]
@@ -66,4 +77,36 @@ def read_split(folder: Path, name: str, image_size: int) -> Split:
         raise UserError(
             f"{path}: images are {width}x{height} pixels, expected {image_size}x{image_size} (expect.image_size)"
         )
-    return Split(images, labels, known)
+    return Split(images, labels, None)
+
+
+def writer_columns(folder: Path, name: str) -> list[str]:
+    """The columns of the table of writers; none if there is no such table."""
+    path = _writers(folder, name)
+    return list(pd.read_csv(path, nrows=0).columns) if path.exists() else []
+
+
+def writers_in_step(folder: Path, name: str, columns: list[str], sizes: Iterable[int]) -> Iterator[pd.DataFrame]:
+    """The next rows of the table of writers, as many as each of `sizes` says; unknown in `columns` that it lacks."""
+    path = _writers(folder, name)
+    if not path.exists():
+        yield from (pd.DataFrame(index=range(size), columns=columns, dtype=float) for size in sizes)
+        return
+    with pd.read_csv(path, iterator=True) as table:
+        for size in sizes:
+            yield table.get_chunk(size).reindex(columns=columns)
+
+
+def rows(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """The images with the indices `chosen`, in memory; if `images` is a memory map, it keeps none of them there."""
+    if not isinstance(images, np.memmap):
+        return np.asarray(images[chosen])
+    found = np.empty((len(chosen), *images.shape[1:]), np.uint8)
+    for start in range(0, len(chosen), ROWS):
+        again = np.memmap(str(images.filename), np.uint8, "r", images.offset, images.shape)
+        found[start : start + ROWS] = again[chosen[start : start + ROWS]]
+    return found
+
+
+def _writers(folder: Path, name: str) -> Path:
+    return folder / f"{name}-writers.csv"
