@@ -12,7 +12,7 @@ import pytest
 
 from stages.common.entry import UserError
 from stages.evaluate import __main__ as stage
-from stages.evaluate import robustness, scores, suspects
+from stages.evaluate import model, robustness, scores, suspects
 from stages.evaluate.corruptions import SEVERITIES, STRENGTHS, corrupt
 from stages.evaluate.model import Model
 
@@ -249,7 +249,8 @@ def project(tmp_path, monkeypatch):
     Path("params.yaml").write_text(json.dumps(blocks))
     Path("models").mkdir()
     fold(np.zeros((0, 3)), np.zeros((0, 3)))
-    monkeypatch.setattr(stage, "Model", lambda path: SimpleNamespace(predict=lambda images: PROBABILITIES))
+    for module in (stage, model):
+        monkeypatch.setattr(module, "Model", lambda path: SimpleNamespace(predict=lambda images: PROBABILITIES))
 
 
 def test_the_stage_writes_its_numbers_and_tables(project):
@@ -333,6 +334,59 @@ def test_without_folds_no_training_label_is_judged(project):
     stage.main()
     assert "suspect_labels_training" not in json.loads(Path("metrics/evaluate.json").read_text())
     assert set(pd.read_csv("data/predictions/suspects.csv")["part"]) <= {"test"}
+
+
+@pytest.fixture
+def real(tmp_path, monkeypatch, models, digits):
+    """The working directory with 1,797 prepared test images by 60 writers, and where a real model for them lies."""
+    monkeypatch.chdir(tmp_path)
+    test = Path("data/prepared/test")
+    test.mkdir(parents=True)
+    columns = {"writers": np.arange(1797, dtype=np.uint16) % 60, "series": np.arange(1797, dtype=np.uint8) % 3}
+    for name, values in {"images": digits[0], "labels": digits[1], **columns}.items():
+        np.save(test / f"{name}.npy", values)
+    Path("datasets.yaml").write_text(json.dumps({"digits": {"classes": list("0123456789"), "disputed": [3]}}))
+    blocks = {"download": {"dataset": "digits"}, "evaluate": {"reliability_bins": 5, "robustness_images": 100}}
+    Path("params.yaml").write_text(json.dumps(blocks))
+    Path("models").mkdir()
+    Path("models/model.tflite").write_bytes((models / "model.tflite").read_bytes())
+    fold(np.zeros((0, 10)), np.zeros((0, 10)))
+    return digits
+
+
+def test_ranges_and_processes_give_the_same_bytes(real, monkeypatch):
+    outputs = []
+    for processes, size in [("1", ""), ("1", "100"), ("1", "257"), ("3", ""), ("3", "100"), ("3", "257")]:
+        monkeypatch.setenv("STAGE_PROCESSES", processes)
+        monkeypatch.setenv("STAGE_RANGE", size)
+        stage.main()
+        paths = [path for name in ("metrics", "data/predictions") for path in sorted(Path(name).iterdir())]
+        outputs.append({path: path.read_bytes() for path in paths})
+    assert len(outputs[0]) == 12
+    assert all(each == outputs[0] for each in outputs)
+    at_once = Model(Path("models/model.tflite")).predict(real[0])
+    assert np.array_equal(np.load("data/predictions/probabilities.npy"), at_once)
+    assert (at_once.argmax(axis=1) == real[1]).mean() > 0.9
+
+
+def test_chosen_rows_are_the_same_of_a_memory_map(real):
+    indices = np.array([1796, 5, 5, *range(0, 1000, 3)])
+    mapped = np.load("data/prepared/test/images.npy", mmap_mode="r")
+    found = model.some_rows(mapped, indices)
+    assert not isinstance(found, np.memmap)
+    assert np.array_equal(found, real[0][indices])
+    assert np.array_equal(model.some_rows(real[0], indices), real[0][indices])
+
+
+def test_the_loss_is_that_of_scikit_learn_also_for_a_probability_of_nought():
+    from sklearn.metrics import log_loss
+
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(10), 70_000).astype(np.float32)
+    labels = np.random.default_rng(1).integers(0, 10, 70_000)
+    probabilities[7] = np.eye(10, dtype=np.float32)[labels[7] - 1]
+    exact = probabilities.astype(np.float64)
+    exact /= exact.sum(axis=1, keepdims=True)
+    assert scores.log_loss(probabilities, labels) == pytest.approx(log_loss(labels, exact), rel=1e-14)
 
 
 @pytest.mark.parametrize("corruption", STRENGTHS)

@@ -9,10 +9,13 @@ import pytest
 import yaml
 
 from stages.common.entry import UserError
+from stages.corrections import COLUMNS, fingerprint
+from stages.download.embedded import digits as embedded
 from stages.idx import write_idx
 from stages.preprocess.__main__ import main
 from stages.preprocess.images import to_network_size
 from stages.preprocess.split import split_by_writer, split_stratified
+from tools.correct import as_png
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,11 +58,26 @@ def test_the_stratified_split_keeps_each_class_share():
     assert np.bincount(labels[held]).tolist() == [10, 30, 60]
 
 
+@pytest.mark.parametrize("classes", [2, 10, 47])
+def test_the_stratified_split_is_the_one_of_scikit_learn(classes):
+    from sklearn.model_selection import train_test_split
+
+    generator = np.random.default_rng(classes)
+    alike = np.repeat(np.arange(classes, dtype=np.uint8), 30)  # classes of one size: who gets one more is drawn
+    for labels in (generator.permutation(alike), generator.integers(0, classes, 3001, np.uint8)):
+        for seed, fraction in enumerate((0.1, 0.25, 1 / 3, 0.5)):
+            indices = np.arange(len(labels))
+            _, held = train_test_split(indices, test_size=fraction, stratify=labels, random_state=seed)
+            assert np.flatnonzero(split_stratified(labels, fraction, seed)).tolist() == sorted(held)
+
+
 def test_what_cannot_be_split_is_told():
     with pytest.raises(UserError, match="all images are by one writer: set preprocess.split_by_writer to false"):
         split_by_writer(np.full(5, 7), 0.5, seed=0)
     with pytest.raises(UserError, match="preprocess.validation_fraction is 0.1: .*least populated class"):
         split_stratified(np.array([0] * 30 + [1]), 0.1, seed=0)
+    with pytest.raises(UserError, match="0.1: 2 of 20 images are held out: too few for 5 classes"):
+        split_stratified(np.repeat(np.arange(5), 4), 0.1, seed=0)
 
 
 @pytest.mark.parametrize("prepare", ["as is", "fit", "box"])
@@ -199,3 +217,116 @@ def test_refused_data_are_not_prepared(raw):
     with pytest.raises(UserError, match=r"data/verdict\.json says that the data failed its checks"):
         main()
     assert not Path("data/prepared").exists()
+
+
+WRITERS = {"train": np.arange(1437) * 7 % 41, "t10k": np.arange(360) % 50}
+SERIES = {"train": np.arange(1437) % 8, "t10k": np.arange(360) % 5}
+
+
+@pytest.fixture
+def decided(raw):
+    """data/raw with scikit-learn's digits and writers, and decisions on two training images, a test image, a drawing.
+
+    What the stage must make of it: its arrays by part and name, and the wrong label of the second training image.
+    """
+    given = embedded()
+    for name, values in given.items():
+        write_idx(raw / name, values)
+    for prefix in WRITERS:
+        rows = "".join(f"{series},{writer}\n" for series, writer in zip(SERIES[prefix], WRITERS[prefix]))
+        (raw / f"{prefix}-writers.csv").write_text("series,writer\n" + rows)
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    values["download"]["dataset"] = "digits"
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+
+    images = {prefix: given[f"{prefix}-images-idx3-ubyte"] for prefix in WRITERS}
+    labels = {prefix: given[f"{prefix}-labels-idx1-ubyte"].copy() for prefix in WRITERS}
+    drawing = np.arange(784, dtype=np.uint8).reshape(28, 28)
+    lines = [",".join(COLUMNS), f"digits,,,7,{as_png(drawing)}"]
+    kept = {prefix: np.full(len(labels[prefix]), True) for prefix in WRITERS}
+    for prefix, index, to in (("train", 5, ""), ("train", 1200, "3"), ("t10k", 300, "4")):
+        lines.append(f"digits,{fingerprint(images[prefix][index])},{labels[prefix][index]},{to},")
+        equal = (images[prefix] == images[prefix][index]).all(axis=(1, 2))
+        kept[prefix][equal], labels[prefix][equal] = bool(to), to or 0
+    Path("corrections.csv").write_text("\n".join(lines) + "\n")
+
+    def expected(by_writer):
+        split = (
+            split_by_writer(WRITERS["train"], 0.1, 20)
+            if by_writer
+            else split_stratified(given["train-labels-idx1-ubyte"], 0.1, 20)
+        )
+        masks = {"train": kept["train"] & ~split, "validation": kept["train"] & split, "test": kept["t10k"]}
+        arrays = {}
+        for part, mask in masks.items():
+            prefix = "t10k" if part == "test" else "train"
+            arrays[part, "images"] = to_network_size(images[prefix], 28, 1, "box")[mask]
+            arrays[part, "labels"] = labels[prefix][mask]
+            arrays[part, "writers"] = WRITERS[prefix][mask].astype(np.uint16)
+        arrays["test", "series"] = SERIES["t10k"][kept["t10k"]].astype(np.uint8)
+        last = {"images": drawing, "labels": 7, "writers": arrays["train", "writers"].max() + 1}
+        for name, row in last.items():
+            values = arrays["train", name]
+            arrays["train", name] = np.concatenate([values, np.array([row], values.dtype)])
+        return arrays
+
+    return expected
+
+
+@pytest.mark.parametrize("by_writer", [True, False])
+@pytest.mark.parametrize(
+    ("processes", "size"), [("1", ""), ("1", "100"), ("1", "257"), ("3", ""), ("3", "100"), ("3", "257")]
+)
+def test_ranges_and_processes_make_the_same_as_all_images_at_once(decided, monkeypatch, by_writer, processes, size):
+    monkeypatch.setenv("STAGE_PROCESSES", processes)
+    monkeypatch.setenv("STAGE_RANGE", size)
+    change(split_by_writer=by_writer)
+    main()
+    expected = decided(by_writer)
+    for (part, name), values in expected.items():
+        np.save("expected.npy", values)
+        assert Path(f"data/prepared/{part}/{name}.npy").read_bytes() == Path("expected.npy").read_bytes(), (part, name)
+    assert len(list(Path("data/prepared").glob("*/*"))) == len(expected)
+    counts = {part: len(expected[part, "labels"]) for part in ("train", "validation", "test")}
+    assert json.loads(Path("data/prepared/dataset.json").read_text())["images"] == counts
+
+
+def test_an_image_that_was_relabelled_since_is_told_whatever_its_range(decided, monkeypatch):
+    monkeypatch.setenv("STAGE_RANGE", "100")
+    dataset, image, before, *rest = Path("corrections.csv").read_text().splitlines()[3].split(",")
+    line = ",".join([dataset, image, str((int(before) + 1) % 10), *rest])
+    Path("corrections.csv").write_text(",".join(COLUMNS) + f"\n{line}\n")
+    with pytest.raises(UserError, match="line 2: this image is labelled otherwise now: take the line out"):
+        main()
+
+
+@pytest.mark.parametrize("size", ["", "100"])
+def test_images_without_a_digit_are_told_whatever_their_range_and_nothing_is_written(raw, monkeypatch, digits, size):
+    monkeypatch.setenv("STAGE_PROCESSES", "1")
+    monkeypatch.setenv("STAGE_RANGE", size)
+    entry = yaml.safe_load(Path("datasets.yaml").read_text())
+    entry["mnist"]["prepare"] = "digit"
+    Path("datasets.yaml").write_text(yaml.safe_dump(entry))
+    images = digits[0][:400].copy()
+    images[[7, 99, 100, 305]] = 0
+    write_idx(raw / "train-images-idx3-ubyte", images)
+    with pytest.raises(UserError, match="no digit in 4 of 400 images: 7, 99, 100, 305$"):
+        main()
+    assert [path for path in Path("data/prepared").rglob("*") if path.is_file()] == []
+
+
+def test_what_a_killed_run_left_is_removed(raw):
+    main()
+    whole = {path for path in Path("data/prepared").rglob("*") if path.is_file()}
+    for left in ("train/.images.4711.npy", ".dataset.12.json"):
+        Path("data/prepared", left).write_bytes(b"half")
+    main()
+    assert {path for path in Path("data/prepared").rglob("*") if path.is_file()} == whole
+
+
+@pytest.mark.parametrize("writer", ["65536", "-1", "4.5", ""])
+def test_a_writer_that_is_no_such_number_is_told(raw, writer):
+    table = raw / "train-writers.csv"
+    table.write_text(table.read_text().replace("0,0\n", f"0,{writer}\n", 1))
+    with pytest.raises(UserError, match=r"train-writers\.csv: .*: a writer is 0 to 65,535"):
+        main()

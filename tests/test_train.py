@@ -5,6 +5,7 @@ TensorFlow is imported by the fixtures and not by this module, so that collectin
 
 import json
 import platform
+import signal
 import socket
 import subprocess
 import sys
@@ -681,3 +682,14 @@ def test_a_block_holds_the_images_with_their_labels_also_beyond_the_last_row(ten
     expected = np.r_[200:712, np.arange(1200, 1712) % 1300]
     np.testing.assert_array_equal(images, part["images"][expected])
     np.testing.assert_array_equal(labels, part["labels"][expected])
+
+
+def test_ctrl_c_says_that_whole_epochs_are_kept(project, environment):
+    process = start(project(200, **CHEAP), environment, "-m", "stages.train")
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == "train: interrupted: whole epochs are kept; `dvc repro` goes on after the last one\n"

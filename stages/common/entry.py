@@ -21,7 +21,8 @@ def no_arguments(description: str | None) -> None:
 
 def run(name: str, main: Callable[[], None]) -> None:
     """Run `main`. A `UserError`, or an error of files or memory, ends the process with exit code 1 and its message,
-    each line of which begins with `name`; Ctrl-C ends it with 130 and one line.
+    each line of which begins with `name`; Ctrl-C ends it with 130 and one line, which the text of the
+    `KeyboardInterrupt` completes.
 
     If STAGE_SECONDS names a file, `{"stage": name, "seconds": …}` is appended to it as a line of JSON: wall-clock time
     stays out of every output that DVC hashes.
@@ -34,8 +35,8 @@ def run(name: str, main: Callable[[], None]) -> None:
                 lines.write(json.dumps({"stage": name, "seconds": time.perf_counter() - start}) + "\n")
     except (UserError, OSError, MemoryError) as error:
         sys.exit("\n".join(f"{name}: {line}" for line in words(error).split("\n")))
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"{name}: interrupted{stop}", file=sys.stderr)
         sys.exit(130)
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages import datasets
+from stages import arrays, datasets
 from stages.common import parameters
 from stages.common.entry import UserError, run
-from stages.common.files import replacing, write_json, write_text
+from stages.common.files import replacing, write_json
 from stages.evaluate import robustness, scores, suspects
-from stages.evaluate.model import Model
+from stages.evaluate.model import Model, probabilities_of, some_rows
 from stages.evaluate.params import Evaluate, Scored
 
 TEST = Path("data/prepared/test")
@@ -25,18 +25,18 @@ LISTED = 1000  # suspect labels of the test and of the training images each, at 
 def main(arguments: Sequence[str] = ()) -> None:
     options = parse(arguments)
     p, dataset = parameters.read("evaluate", Evaluate), datasets.chosen(Scored)
-    test = {path.stem: np.load(path, mmap_mode="r") for path in sorted(TEST.glob("*.npy"))}
+    test = {path.stem: arrays.opened(path) for path in sorted(TEST.glob("*.npy"))}
     if not {"images", "labels"} <= test.keys():
         raise UserError(f"{TEST} lacks images.npy or labels.npy: make them with `dvc repro preprocess`")
     labels, classes = np.asarray(test["labels"]), dataset.classes
 
-    model = Model(options.model)
-    probabilities = model.predict(test["images"])
+    probabilities = probabilities_of(options.model, TEST / "images.npy")
     predicted = probabilities.argmax(axis=1)
     series = scores.accuracy_by(test.get("series", labels[:0]), predicted, labels)
     chosen = scores.stratified_sample(labels, p.robustness_images)
+    model, sample = Model(options.model), some_rows(test["images"], chosen)
     corrupted = robustness.accuracy_by_corruption(
-        lambda images: model.predict(images).argmax(axis=1), test["images"][chosen], labels[chosen]
+        lambda images: model.predict(images).argmax(axis=1), sample, labels[chosen]
     )
     suspected = suspects.find(probabilities, labels, {"test": len(labels)})
     suspected_in_training = suspects.find_in_training(options.model.with_name("out_of_fold.npz"))
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     write_table(predictions / "series.csv", series)
     both = [suspected] if suspected_in_training is None else [suspected, suspected_in_training]
     write_table(predictions / "suspects.csv", pd.concat([table.head(LISTED) for table in both]))
-    write_array(predictions / "corrupted.npy", robustness.examples(test["images"][chosen]))
+    write_array(predictions / "corrupted.npy", robustness.examples(sample))
     print(
         f"evaluate: accuracy {numbers['accuracy']:.2%} (95 % interval {numbers['accuracy_low']:.2%} to "
         f"{numbers['accuracy_high']:.2%}), {numbers['mistakes']} mistakes in {numbers['images']:,} images"
@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def write_array(path: Path, values: np.ndarray) -> None:

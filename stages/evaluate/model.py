@@ -1,14 +1,18 @@
 """The shipped model, run as its users run it: by LiteRT, without TensorFlow."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from stages import arrays
 from stages.common.entry import UserError
 from stages.quiet import silence
+from stages.ranges import in_order, ranges
 
 BATCH = 500  # images a call: large enough for speed, small enough for memory
+FEW = 100  # rows that are read through one memory map
 THREADS = 2  # fixed, since the order of float additions may follow it
 
 
@@ -50,3 +54,29 @@ class Model:
         self.interpreter.set_tensor(self.entry, pixels.astype(np.float32))
         self.interpreter.invoke()
         return np.array(self.interpreter.get_tensor(self.output))
+
+
+def probabilities_of(model: Path, images: Path) -> np.ndarray:
+    """Class probabilities (N, classes) float32 of all images in the array at `images`, a range at a time.
+
+    Raises `UserError` as `Model` does.
+    """
+    count = len(arrays.opened(images))
+    # What is in a batch may decide the last bit of an answer, so that ranges begin where a batch does.
+    starts = sorted({start - start % BATCH for start, _ in ranges(count)})
+    tasks = [(model, images, start, stop) for start, stop in pairwise([*starts, count])]
+    return np.concatenate(list(in_order(predict_range, tasks, len(tasks), "predict")))
+
+
+def predict_range(model: Path, images: Path, start: int, stop: int) -> np.ndarray:
+    """Class probabilities float32 of the images from `start` to before `stop` in the array at `images`."""
+    return Model(model).predict(arrays.opened(images)[start:stop])
+
+
+def some_rows(array: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """The rows of `array` with these `indices`, in memory; if it is a memory map, it keeps none of them there."""
+    if not isinstance(array, np.memmap):
+        return np.asarray(array[indices])
+    # A map keeps what lies around each row, too: so each is used for a few, and forgotten.
+    few = np.array_split(indices, max(1, len(indices) // FEW))
+    return np.concatenate([np.array(arrays.opened(Path(str(array.filename)))[some]) for some in few])

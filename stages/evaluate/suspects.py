@@ -23,31 +23,39 @@ def find(probabilities: np.ndarray, labels: np.ndarray, parts: dict[str, int]) -
     Columns part, index (within the part), label, suggested, probability_of_label, probability_of_suggested;
     the widest margin between the two probabilities first.
     """
-    rows = np.arange(len(labels))
-    suggested = probabilities.argmax(axis=1)
-    of_label, of_suggested = probabilities[rows, labels], probabilities[rows, suggested]
-    bars = np.array([of_label[labels == c].mean() if (labels == c).any() else 1 for c in range(probabilities.shape[1])])
-    table = pd.DataFrame(
-        {
-            "part": np.repeat(list(parts), list(parts.values())),
-            "index": np.concatenate([np.arange(count) for count in parts.values()]),
-            "label": labels,
-            "suggested": suggested,
-            "probability_of_label": of_label.round(DIGITS),
-            "probability_of_suggested": of_suggested.round(DIGITS),
-        }
-    )
-    suspect = np.flatnonzero((suggested != labels) & (of_suggested >= bars[suggested]))
-    margin = of_suggested[suspect] - of_label[suspect]
-    return table.iloc[suspect[np.argsort(-margin, kind="stable")]].reset_index(drop=True)
+    return _suspects(_judged(probabilities, labels), parts)
 
 
 def find_in_training(out_of_fold: Path) -> pd.DataFrame | None:
     """The suspects among the training and validation images, or None if the training made no folds."""
     with np.load(out_of_fold) as arrays:
-        parts = {part: len(arrays[part]) for part in ("train", "validation")}
-        if not any(parts.values()):
-            return None
-        probabilities = np.concatenate([arrays[part] for part in parts])
-        labels = np.concatenate([arrays[f"{part}_labels"] for part in parts])
-    return find(probabilities, labels, parts)
+        tables = {part: _judged(arrays[part], arrays[f"{part}_labels"]) for part in ("train", "validation")}
+    parts = {part: len(table) for part, table in tables.items()}
+    return _suspects(pd.concat(tables.values()), parts) if any(parts.values()) else None
+
+
+def _judged(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """What `_suspects` needs of each image, in a third of the memory."""
+    suggested = probabilities.argmax(axis=1)
+    return pd.DataFrame(
+        {
+            "label": labels,
+            "suggested": suggested.astype(np.int16),
+            "probability_of_label": np.take_along_axis(probabilities, labels[:, np.newaxis], 1)[:, 0],
+            "probability_of_suggested": probabilities.max(axis=1),
+        }
+    )
+
+
+def _suspects(judged: pd.DataFrame, parts: dict[str, int]) -> pd.DataFrame:
+    labels, suggested, of_label, of_suggested = (judged[column].to_numpy() for column in judged)
+    bars = np.array([of_label[labels == c].mean() if (labels == c).any() else 1 for c in range(suggested.max() + 1)])
+    suspect = np.flatnonzero((suggested != labels) & (of_suggested >= bars[suggested]))
+    margin = of_suggested[suspect] - of_label[suspect]
+    widest = suspect[np.argsort(-margin, kind="stable")]
+    stops = np.cumsum([*parts.values()])
+    part = np.searchsorted(stops, widest, side="right")
+    table = judged.iloc[widest].round(DIGITS).reset_index(drop=True)
+    table.insert(0, "part", np.array([*parts])[part])
+    table.insert(1, "index", widest - np.append(0, stops)[part])
+    return table

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from stages import datasets
+from stages import arrays, datasets
 from stages.common import parameters
 from stages.common.entry import no_arguments, run
 from stages.common.files import replacing, write_json, write_text
-from stages.evaluate.model import Model
+from stages.evaluate.model import Model, probabilities_of
 from stages.package import network, page
 from stages.package.params import Package, Packaged
 from stages.package.reference import as_pictures, reference
@@ -20,10 +20,9 @@ MODEL, PREPARED = Path("models/model.tflite"), Path("data/prepared")
 
 def main() -> None:
     p, dataset = parameters.read("package", Package), datasets.chosen(Packaged)
-    train, validation = (np.load(PREPARED / part / "images.npy", mmap_mode="r") for part in ("train", "validation"))
+    train, validation = (arrays.opened(PREPARED / part / "images.npy") for part in ("train", "validation"))
 
-    model = Model(MODEL)
-    probabilities = model.predict(validation)
+    probabilities = probabilities_of(MODEL, PREPARED / "validation/images.npy")
     height, width, *channels = train.shape[1:]
     package: dict[str, Any] = {
         "title": dataset.about.title,
@@ -37,12 +36,12 @@ def main() -> None:
     html = page.render(package | {"unsupported": missing}, None if missing else network.as_json(MODEL))
 
     write_json(MODEL.with_name("package.json"), package)
-    arrays = reference(train, probabilities)
+    compared = reference(train, probabilities)
     if standard:
-        read = model.predict(as_pictures(validation))
-        arrays |= {f"picture_{name}": values for name, values in reference(as_pictures(train), read).items()}
+        read = Model(MODEL).predict(as_pictures(validation))
+        compared |= {f"picture_{name}": values for name, values in reference(as_pictures(train), read).items()}
     with replacing(MODEL.with_name("reference.npz")) as path:
-        np.savez(path, allow_pickle=False, **arrays)
+        np.savez(path, allow_pickle=False, **compared)
     write_text(Path("reports/draw.html"), html)
     print(f"package: sure from a confidence of {package['threshold']:.1%} on; reports/draw.html is the page to try")
 

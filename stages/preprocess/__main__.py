@@ -1,20 +1,21 @@
 """Split the checked images into train, validation and test, as uint8 arrays of the network's size."""
 
-import csv
 import json
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from stages import corrections, datasets
+from stages import arrays, corrections, datasets
 from stages.common import parameters
 from stages.common.entry import UserError, no_arguments, run
 from stages.common.files import replacing, write_json
 from stages.corrections import Added, Relabelled
 from stages.datasets import Choice
-from stages.idx import read_idx, read_images
-from stages.preprocess.images import to_network_size
+from stages.preprocess import parts
 from stages.preprocess.params import Preprocess, Preprocessed
+from stages.preprocess.parts import Form, Target
 from stages.preprocess.split import split_by_writer, split_stratified
 
 RAW, PREPARED, VERDICT = Path("data/raw"), Path("data/prepared"), Path("data/verdict.json")
@@ -25,62 +26,52 @@ def main() -> None:
     if not json.loads(VERDICT.read_text(encoding="utf-8"))["success"]:
         raise UserError(f"{VERDICT} says that the data failed its checks: nothing is prepared from it")
     chosen = datasets.chosen(Preprocessed)
+    form = Form(p.image_size, p.channels, chosen.prepare)
     corrected = corrections.read(parameters.read("download", Choice).dataset, chosen.classes)
-    train, test = (read_part(prefix, p, chosen.prepare) for prefix in ("train", "t10k"))
-
-    by_writer = p.split_by_writer and "writers" in train
-    if by_writer:
-        held_out = split_by_writer(train["writers"], p.validation_fraction, p.seed)
-    else:
-        held_out = split_stratified(train["labels"], p.validation_fraction, p.seed)
-    # After the split, so that a correction moves no other image.
-    train_kept, test_kept = with_right_labels({"train": train, "t10k": test}, corrected.relabelled)
-    parts = {
-        "train": {name: values[train_kept & ~held_out] for name, values in train.items() if name != "series"},
-        "validation": {name: values[train_kept & held_out] for name, values in train.items() if name != "series"},
-        "test": {name: values[test_kept] for name, values in test.items()},
+    known = {
+        "train": parts.read_known(RAW, "train", ("writer",)),
+        "t10k": parts.read_known(RAW, "t10k", ("writer", "series")),
     }
-    if corrected.added:
-        parts["train"] = with_added(parts["train"], corrected.added)
-    for part, arrays in parts.items():
-        for name, values in arrays.items():
-            with replacing(PREPARED / part / f"{name}.npy") as path:
-                np.save(path, values)
-    counts = {part: len(arrays["labels"]) for part, arrays in parts.items()}
+
+    by_writer = p.split_by_writer and "writers" in known["train"]
+    if by_writer:
+        held_out = split_by_writer(known["train"]["writers"], p.validation_fraction, p.seed)
+    else:
+        held_out = split_stratified(known["train"]["labels"], p.validation_fraction, p.seed)
+    # After the split, so that a correction moves no other image.
+    train, test = with_right_labels(known, corrected.relabelled)
+    held_out &= train
+    train &= ~held_out
+    chosen_of = {"train": {"train": train, "validation": held_out}, "t10k": {"test": test}}
+    last = added_rows(corrected.added, known["train"].get("writers"), train, form)
+
+    for killed in PREPARED.rglob(".*.[0-9]*.*"):
+        killed.unlink()
+    with ExitStack() as stack:
+        for prefix, masks in chosen_of.items():
+            while known[prefix]:  # each is forgotten when it is written, which halves the memory
+                name, values = known[prefix].popitem()
+                parts.write_known(values, create(stack, name, masks, last, (), values.dtype))
+            parts.write_images(RAW, prefix, create(stack, "images", masks, last, form.shape, np.uint8), form)
+    counts = {part: int(mask.sum()) for masks in chosen_of.values() for part, mask in masks.items()}
+    counts["train"] += len(corrected.added)
     split = "by writer" if by_writer else "stratified"
     done = {} if chosen.prepare == "as is" else {"prepare": chosen.prepare}
     write_json(PREPARED / "dataset.json", {"images": counts, "split": split} | done)
     print(
         f"preprocess: {counts['train']:,} train, {counts['validation']:,} validation ({split}), "
-        f"{counts['test']:,} test images of {'×'.join(map(str, test['images'].shape[1:]))}"
+        f"{counts['test']:,} test images of {'×'.join(map(str, form.shape))}"
     )
 
 
-def read_part(prefix: str, p: Preprocess, prepare: str) -> dict[str, np.ndarray]:
-    """The arrays of a raw part: `images` uint8 (N, size, size) or (N, size, size, 3), `labels` uint8 (N,) and, if they
-    are known, `writers` uint16 and `series` uint8 (N,)."""
-    part = {
-        "images": to_network_size(read_images(RAW, prefix), p.image_size, p.channels, prepare),
-        "labels": read_idx(RAW / f"{prefix}-labels-idx1-ubyte", dimensions=1),
-    }
-    writers = RAW / f"{prefix}-writers.csv"
-    if writers.exists():
-        with writers.open(newline="") as rows:
-            known = list(csv.DictReader(rows))
-        part["writers"] = np.array([int(row["writer"]) for row in known], np.uint16)
-        if "series" in known[0]:
-            part["series"] = np.array([int(row["series"]) for row in known], np.uint8)
-    return part
-
-
-def with_right_labels(parts: dict[str, dict[str, np.ndarray]], corrected: list[Relabelled]) -> list[np.ndarray]:
-    """Correct the `labels` of `parts`, by the prefix of their raw files; which images of each stay, bool (N,).
+def with_right_labels(known: dict[str, dict[str, np.ndarray]], corrected: list[Relabelled]) -> list[np.ndarray]:
+    """Correct the `labels` of the raw parts, by their prefix; which images of each stay, bool (N,).
 
     Raises `UserError` if a corrected image is in no part.
     """
     kept, seen = [], set()
-    for prefix, part in parts.items():
-        part["labels"], stays, found = corrections.applied(corrected, read_images(RAW, prefix), part["labels"])
+    for prefix, columns in known.items():
+        columns["labels"], stays, found = parts.correct(RAW, prefix, columns["labels"], corrected)
         kept.append(stays)
         seen |= found
     if strange := [each for each in corrected if each.image not in seen]:
@@ -88,22 +79,42 @@ def with_right_labels(parts: dict[str, dict[str, np.ndarray]], corrected: list[R
     return kept
 
 
-def with_added(part: dict[str, np.ndarray], added: list[Added]) -> dict[str, np.ndarray]:
-    """The arrays of `part`, and after them the images that people added, as if one more writer had written them all.
+def create(
+    stack: ExitStack,
+    name: str,
+    masks: dict[str, np.ndarray],
+    last: dict[str, np.ndarray],
+    shape: tuple[int, ...],
+    dtype: Any,
+) -> list[Target]:
+    """Make the array `name` of each part that `masks` names, of rows of the `shape`: room for the chosen images, and in
+    train the `last` rows after them. The files get their names when the `stack` is left."""
+    targets = []
+    for part, mask in masks.items():
+        path = stack.enter_context(replacing(PREPARED / part / f"{name}.npy"))
+        count, more = int(mask.sum()), last.get(name) if part == "train" else None
+        arrays.create(path, (count if more is None else count + len(more), *shape), dtype)
+        if more is not None:
+            arrays.write(path, count, more)
+        targets.append(Target(path, mask))
+    return targets
+
+
+def added_rows(added: list[Added], writers: np.ndarray | None, train: np.ndarray, form: Form) -> dict[str, np.ndarray]:
+    """The last rows of the arrays of the part train: the images that people added, as if one more writer than `writers`
+    of the images in `train`, bool (N,), had written them all. Nothing if there are none.
 
     Raises `UserError` if the network takes other images.
     """
+    if not added:
+        return {}
     images = np.stack([each.image for each in added])
-    if part["images"].shape[1:] != images.shape[1:]:
+    if images.shape[1:] != form.shape:
         raise UserError(f"{corrections.FILE}: its images are 28×28 and grey, those of the network are not")
-    longer = part | {
-        "images": np.concatenate([part["images"], images]),
-        "labels": np.concatenate([part["labels"], np.array([each.label for each in added], np.uint8)]),
-    }
-    if "writers" in part:
-        one_more = np.full(len(added), part["writers"].max() + 1, part["writers"].dtype)
-        longer["writers"] = np.concatenate([part["writers"], one_more])
-    return longer
+    rows = {"images": images, "labels": np.array([each.label for each in added], np.uint8)}
+    if writers is not None:
+        rows["writers"] = np.full(len(added), writers[train].max() + 1, writers.dtype)
+    return rows
 
 
 if __name__ == "__main__":

@@ -17,12 +17,20 @@ def to_network_size(images: np.ndarray, size: int, channels: int, prepare: str) 
     images that have the size stay as they are, and others are scaled bilinearly: `fit` to the size, `box` to 20 of 28
     pixels, with black around. Raises `UserError` if `prepare` is `as is`, or if an image shows no digit.
     """
+    prepared, without = some_to_network_size(images, size, channels, prepare)
+    if len(without):
+        raise no_digit(without, len(images))
+    return prepared
+
+
+def some_to_network_size(images: np.ndarray, size: int, channels: int, prepare: str) -> tuple[np.ndarray, np.ndarray]:
+    """As `to_network_size`, but images that show no digit become black: their indices are the second array."""
     if prepare == "digit":
         return found_digits(images, size, channels)
-    images = in_channels(images, channels)
+    images, none = in_channels(images, channels), np.empty(0, np.intp)
     count, side = images.shape[:2]
     if side == size:
-        return images
+        return images, none
     if prepare == "as is":
         raise UserError(
             f"the images are {side}×{side} and preprocess.image_size is {size}: set that to {side}, or `prepare`"
@@ -34,18 +42,29 @@ def to_network_size(images: np.ndarray, size: int, channels: int, prepare: str) 
     for target, image in zip(prepared, images):
         resized = Image.fromarray(image).resize((inner, inner), Image.Resampling.BILINEAR)
         target[margin : margin + inner, margin : margin + inner] = np.asarray(resized)
-    return prepared
+    return prepared, none
 
 
-def found_digits(images: np.ndarray, size: int, channels: int) -> np.ndarray:
-    """uint8 (N, 28, 28): the digit of each of `images`. Raises `UserError` if one shows none, or for another size."""
+def found_digits(images: np.ndarray, size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (N, 28, 28): the digit of each of `images`, black if it shows none; the indices of these.
+
+    Raises `UserError` for another size.
+    """
     if (size, channels) != (SIDE, 1):
         raise UserError(f"prepare: digit makes {SIDE}×{SIDE} grey images: set preprocess.image_size, channels to that")
-    found = [digit(image) for image in images]
-    if missing := [index for index, each in enumerate(found) if each is None]:
-        some = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
-        raise UserError(f"prepare: digit finds no digit in {len(missing):,} of {len(images):,} images: {some}")
-    return np.stack([each.image for each in found if each])
+    prepared, without = np.zeros((len(images), SIDE, SIDE), np.uint8), []
+    for index, image in enumerate(images):
+        if found := digit(image):
+            prepared[index] = found.image
+        else:
+            without.append(index)
+    return prepared, np.array(without, np.intp)
+
+
+def no_digit(indices: np.ndarray, count: int) -> UserError:
+    """What to raise if those of `count` images at the `indices` show no digit."""
+    some = ", ".join(map(str, indices[:10])) + (", …" if len(indices) > 10 else "")
+    return UserError(f"prepare: digit finds no digit in {len(indices):,} of {count:,} images: {some}")
 
 
 def in_channels(images: np.ndarray, channels: int) -> np.ndarray:

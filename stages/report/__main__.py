@@ -66,8 +66,6 @@ def draw(found: Inputs, computed: dict[str, Any], names: list[str]) -> dict[str,
     """The pictures of the page, by the name that its template uses."""
     accuracy = found.metrics["accuracy"]
     history = {key: np.array([float(row[key]) for row in found.history]) for key in found.history[0]}
-    confidence = np.array([float(row["confidence"]) for row in found.predictions])
-    right = np.array([row["label"] == row["predicted"] for row in found.predictions])
     drawn = {
         key: pictures.training_curve(history["epoch"], history[key], history[f"validation_{key}"], key)
         for key in ("loss", "accuracy")
@@ -76,7 +74,7 @@ def draw(found: Inputs, computed: dict[str, Any], names: list[str]) -> dict[str,
         "confusion": pictures.confusion_matrix(found.confusion_matrix, names),
         "recall": pictures.proportions(computed["class_rows"], names, accuracy, "recall"),
         "roc": pictures.roc(found.roc, found.dataset["classes"], names),
-        "confidence": pictures.confidence_histogram(confidence, right),
+        "confidence": pictures.confidence_histogram(found.predictions["confidence"], found.predictions["right"]),
         "reliability": pictures.reliability(found.reliability),
         "robustness": pictures.robustness(computed["robustness_rows"], accuracy),
     }

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Inputs:
     robustness: Rows
     series: Rows
     suspects: Rows
-    predictions: Rows
+    predictions: np.ndarray  # as `read_predictions`
     corrupted: np.ndarray  # uint8 (corruptions, 1 + severities, height, width), unchanged first
     images: dict[str, np.ndarray]  # by part: uint8 (images, height, width) or (…, 3)
 
@@ -67,7 +68,7 @@ def read(chosen: Reported) -> Inputs:
         suspects=read_table(
             PREDICTIONS / "suspects.csv", "part", "index", "label", "suggested", "probability_of_suggested"
         ),
-        predictions=read_table(PREDICTIONS / "test.csv", "label", "predicted", "confidence"),
+        predictions=read_predictions(PREDICTIONS / "test.csv"),
         corrupted=read_images(PREDICTIONS / "corrupted.npy"),
         images=images,
     )
@@ -89,11 +90,14 @@ def read_table(path: Path, *columns: str) -> Rows:
 
     Raises `UserError` if the file is missing or lacks one of `columns`.
     """
-    reader = csv.DictReader(_text(path).splitlines())
-    rows = list(reader)
-    if missing := [column for column in columns if column not in (reader.fieldnames or [])]:
-        raise UserError(f"{path}: no column {', '.join(missing)}; remake it with `dvc repro`")
-    return rows
+    return list(_rows(path, columns))
+
+
+def read_predictions(path: Path) -> np.ndarray:
+    """Of each row of the CSV file at `path`: `confidence` float64, and `right` bool. Raises as `read_table` does."""
+    rows = _rows(path, ("label", "predicted", "confidence"))
+    values = ((float(row["confidence"]), row["label"] == row["predicted"]) for row in rows)
+    return np.fromiter(values, np.dtype([("confidence", np.float64), ("right", np.bool_)]))
 
 
 def read_confusion_matrix(path: Path, classes: list[str]) -> np.ndarray:
@@ -112,6 +116,17 @@ def read_images(path: Path) -> np.ndarray:
     try:
         array: np.ndarray = np.load(path, mmap_mode="r")
         return array
+    except FileNotFoundError:
+        raise UserError(_missing(path)) from None
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if missing := [column for column in columns if column not in (reader.fieldnames or [])]:
+                raise UserError(f"{path}: no column {', '.join(missing)}; remake it with `dvc repro`")
+            yield from reader
     except FileNotFoundError:
         raise UserError(_missing(path)) from None
 

@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] = ()) -> None:
 
         if (number := workers.count(p)) > 1:
             return workers.train(partial(train, options, p), number)
-    train(options, p)
+    try:
+        train(options, p)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(": whole epochs are kept; `dvc repro` goes on after the last one") from None
 
 
 def train(options: argparse.Namespace, p: Train) -> None:
