@@ -66,8 +66,9 @@ def project(tmp_path_factory, models):
         (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
         (folder / "models").mkdir()
         shutil.copy(models / "model.tflite", folder / "models")
-        empty = {f"{part}{name}": np.empty(0) for part in ("train", "validation") for name in ("", "_labels")}
-        np.savez(folder / "models/out_of_fold.npz", **empty)
+        nothing = {"": np.empty((0, 10), np.float32), "_labels": np.empty(0, np.uint8)}
+        folds = {part + name: values for part in ("train", "validation") for name, values in nothing.items()}
+        np.savez(folder / "models/out_of_fold.npz", **folds)
         return folder
 
     return make
@@ -112,11 +113,10 @@ def on(machines, images):
     return {"RAY_ADDRESS": machines.address, "STAGE_RANGE": str(images)}
 
 
-@pytest.mark.parametrize("images", [257, 500])
-def test_three_processes_give_the_bytes_of_one(project, environment, alone, images):
+def test_three_processes_give_the_bytes_of_one(project, environment, alone):
     folder = project()
     for stage in (*DATA_STAGES, "evaluate"):
-        run(folder, environment, stage, {"STAGE_PROCESSES": "3", "STAGE_RANGE": str(images)})
+        run(folder, environment, stage, {"STAGE_PROCESSES": "3", "STAGE_RANGE": "257"})
     assert written(folder) == alone
 
 
