@@ -104,11 +104,11 @@ def line(images: int, processes: int, stage: str, cost: Cost, exponent: float | 
     print(" ".join(f"{value:>{width}}" for value, width in zip(values, COLUMNS.values())), flush=True)
 
 
-def configure(folder: Path, dataset: str, model: str) -> None:
-    """Set the data set, and one epoch of `model`."""
+def configure(folder: Path, dataset: str, model: str, epochs: int = 1) -> None:
+    """Set the data set, and so many epochs of `model`."""
     values = parameters.load(folder / "params.yaml")
     values["download"]["dataset"] = dataset
-    values["train"] |= {"model": model, "epochs": 1}
+    values["train"] |= {"model": model, "epochs": epochs}
     (folder / "params.yaml").write_text(dump(values), encoding="utf-8")
 
 
@@ -138,9 +138,7 @@ def print_workers(folder: Path) -> None:
 
     for stage in DATA[1:]:
         run(folder, 2, f"stages.{stage}")
-    values = parameters.load(folder / "params.yaml")
-    values["train"] |= {"model": "cnn", "epochs": 3}
-    (folder / "params.yaml").write_text(dump(values), encoding="utf-8")
+    configure(folder, MNIST, "cnn", epochs=3)
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     nodes.add_node(num_cpus=1)
     seconds = []

@@ -5,12 +5,11 @@ Image `i` is made of image `i % N` of the N that there are, by amounts that depe
 
 import csv
 import math
-import struct
 from pathlib import Path
 
 import numpy as np
 
-from stages.idx import UINT8, images_name, read_idx, read_images
+from stages.idx import header, images_name, read_idx, read_images
 
 SEED = 20
 PARTS = {"train": 0, "t10k": 1}  # a second key of the random numbers
@@ -90,7 +89,7 @@ def create(folder: Path, prefix: str, count: int, side: int) -> None:
     """Make the IDX files of a part, for `count` images, in which everything is 0."""
     for name, shape in ((images_name(prefix), (count, side, side)), (f"{prefix}-labels-idx1-ubyte", (count,))):
         with (folder / name).open("wb") as file:
-            file.write(bytes([0, 0, UINT8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape))
+            file.write(header(shape))
             file.truncate(file.tell() + math.prod(shape))
 
 
@@ -99,13 +98,13 @@ def write_range(raw: Path, folder: Path, prefix: str, start: int, stop: int) -> 
     images, labels = read_images(raw, prefix), read_idx(raw / f"{prefix}-labels-idx1-ubyte", 1)
     rows = np.arange(start, stop) % len(images)
     with (folder / images_name(prefix)).open("r+b") as file:
-        file.seek(16 + start * math.prod(images.shape[1:]))
+        file.seek(len(header(images.shape)) + start * math.prod(images.shape[1:]))
         for first in range(0, len(rows), BLOCK):
             some = rows[first : first + BLOCK]
             by = amounts(prefix, start + first, start + first + len(some))
             file.write(deformed(images[some], by).tobytes())
     with (folder / f"{prefix}-labels-idx1-ubyte").open("r+b") as file:
-        file.seek(8 + start)
+        file.seek(len(header(labels.shape)) + start)
         file.write(labels[rows].tobytes())
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+ROWS = 256  # that `some` takes from one memory map: each touches 64 KiB of the file, which counts as memory
+
 
 def create(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
     """Make the file of an array in which every value is 0."""
@@ -25,16 +27,24 @@ def opened(path: Path) -> np.ndarray:
     return array
 
 
-def read(path: Path, start: int, stop: int) -> np.ndarray:
-    """The rows from `start` to before `stop`, in memory."""
-    return np.array(opened(path)[start:stop])
-
-
 def rows(array: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """The rows of `array` from `start` to before `stop`; if it is a memory map, it keeps none of them in memory."""
+    """The rows of `array` from `start` to before `stop`; of a file's memory map, none of them stays in memory."""
+    return np.array(_afresh(array)[start:stop]) if isinstance(array, np.memmap) else array[start:stop]
+
+
+def some(array: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """The rows of `array` with these `indices`, in memory; a file's memory map keeps none of them there."""
     if not isinstance(array, np.memmap):
-        return array[start:stop]
-    return read(Path(str(array.filename)), start, stop).reshape(-1, *array.shape[1:])
+        return np.asarray(array[indices])
+    found = np.empty((len(indices), *array.shape[1:]), array.dtype)
+    for start in range(0, len(indices), ROWS):
+        found[start : start + ROWS] = _afresh(array)[indices[start : start + ROWS]]
+    return found
+
+
+def _afresh(array: np.memmap) -> np.memmap:
+    """The map of a whole file once more, with nothing of it touched."""
+    return np.memmap(str(array.filename), array.dtype, "r", array.offset, array.shape)
 
 
 def write(path: Path, start: int, rows: np.ndarray) -> None:

@@ -75,4 +75,9 @@ def write_idx(path: Path, array: np.ndarray) -> None:
             f"{path}: an array of {array.dtype}, shape {array.shape}: IDX holds uint8 here; convert it if every value "
             "is a whole number from 0 to 255"
         )
-    path.write_bytes(bytes([0, 0, UINT8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes())
+    path.write_bytes(header(array.shape) + array.tobytes())
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    """How the IDX file of a uint8 array of this `shape` begins."""
+    return bytes([0, 0, UINT8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)

@@ -10,7 +10,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,16 +52,11 @@ def processes() -> int:
 
 
 def _in_processes(function: Callable[..., R], tasks: Iterable[tuple[Any, ...]]) -> Iterator[R]:
-    waiting: deque[Any] = deque()
+    count = processes()
     # Started afresh: a fork of a process that has threads may hang.
-    with ProcessPoolExecutor(processes(), multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
         try:
-            for task in tasks:
-                waiting.append(pool.submit(function, *task))
-                if len(waiting) >= AHEAD * processes():
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield from _given_out(lambda task: pool.submit(function, *task), Future.result, tasks, count)
         except BrokenProcessPool:
             raise UserError(
                 "a process was killed, perhaps for lack of memory: fewer at a time need less of it,"
@@ -74,23 +69,26 @@ def _in_processes(function: Callable[..., R], tasks: Iterable[tuple[Any, ...]]) 
 def _on_ray(function: Callable[..., R], tasks: Iterable[tuple[Any, ...]]) -> Iterator[R]:
     ray = cluster.connect()
     remote = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(_in_folder)
-    window = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    here, cores = str(Path.cwd()), max(1, int(ray.cluster_resources().get("CPU", 1)))
+    try:
+        yield from _given_out(lambda task: remote.remote(here, function, task), ray.get, tasks, cores)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        raise UserError(f"the Ray cluster gave up ({str(error).strip().splitlines()[0]})") from None
+
+
+def _given_out(
+    begin: Callable[[tuple[Any, ...]], Any], end: Callable[[Any], R], tasks: Iterable[tuple[Any, ...]], count: int
+) -> Iterator[R]:
+    """The results of `tasks` in order: `begin` gives out enough for `count` processes, `end` waits for one of them."""
     waiting: deque[Any] = deque()
-
-    def first() -> R:
-        try:
-            return ray.get(waiting.popleft())  # type: ignore[no-any-return]
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-        except ray.exceptions.RayError as error:
-            raise UserError(f"the Ray cluster gave up ({str(error).strip().splitlines()[0]})") from None
-
     for task in tasks:
-        waiting.append(remote.remote(str(Path.cwd()), function, task))
-        if len(waiting) >= window:
-            yield first()
+        waiting.append(begin(task))
+        if len(waiting) >= AHEAD * count:
+            yield end(waiting.popleft())
     while waiting:
-        yield first()
+        yield end(waiting.popleft())
 
 
 def _in_folder(folder: str, function: Callable[..., R], task: tuple[Any, ...]) -> R:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stages import arrays
 from stages.common.entry import UserError
 from stages.evaluate import __main__ as stage
 from stages.evaluate import model, robustness, scores, suspects
@@ -372,10 +373,10 @@ def test_ranges_and_processes_give_the_same_bytes(real, monkeypatch):
 def test_chosen_rows_are_the_same_of_a_memory_map(real):
     indices = np.array([1796, 5, 5, *range(0, 1000, 3)])
     mapped = np.load("data/prepared/test/images.npy", mmap_mode="r")
-    found = model.some_rows(mapped, indices)
+    found = arrays.some(mapped, indices)
     assert not isinstance(found, np.memmap)
     assert np.array_equal(found, real[0][indices])
-    assert np.array_equal(model.some_rows(real[0], indices), real[0][indices])
+    assert np.array_equal(arrays.some(real[0], indices), real[0][indices])
 
 
 def test_the_loss_is_that_of_scikit_learn_also_for_a_probability_of_nought():

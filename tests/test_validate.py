@@ -15,13 +15,14 @@ import yaml
 from scipy.stats import ks_2samp
 from sklearn.datasets import load_digits
 
+from stages import arrays
 from stages.common.entry import UserError
 from stages.corrections import fingerprint
 from stages.idx import read_idx, write_idx
 from stages.statistics import measures
 from stages.validate import partial
 from stages.validate.__main__ import main
-from stages.validate.raw import Split, rows
+from stages.validate.raw import Split
 from stages.validate.repeats import fingerprints, repeats
 from stages.validate.suite import Check, judge
 from stages.validate.table import COMPARED, Values, distance, image_table, put_together, set_table, with_more
@@ -463,5 +464,5 @@ def test_values_counted_by_parts_are_those_of_all():
 def test_rows_of_a_memory_map_are_those_of_the_file(raw):
     images = read_idx(raw / "train-images-idx3-ubyte", 3)
     chosen = np.random.default_rng(0).permutation(len(images))[:700]
-    assert type(rows(images, chosen)) is np.ndarray
-    assert np.array_equal(rows(images, chosen), np.array(images)[chosen])
+    assert type(arrays.some(images, chosen)) is np.ndarray
+    assert np.array_equal(arrays.some(images, chosen), np.array(images)[chosen])

@@ -64,12 +64,11 @@ def _from_mirror(mirror: str | None, files: dict[str, str], kept: Path, folder: 
         if given_up.is_set():
             return ""
         try:
-            if mirror is None:
-                verified(from_folder(kept, name), files[name], folder / name, limits.largest_file_bytes)
-            elif is_url(mirror):
+            if mirror is not None and is_url(mirror):
                 _from_url(address(mirror, name), name, files[name], kept, folder / name, limits)
             else:
-                verified(from_folder(found(mirror), name), files[name], folder / name, limits.largest_file_bytes)
+                there = from_folder(kept if mirror is None else found(mirror), name)
+                verified(there, files[name], folder / name, limits.largest_file_bytes)
         except MirrorError as error:
             if mirror is not None:
                 given_up.set()

@@ -14,7 +14,7 @@ from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.common.files import replacing, write_json
 from stages.evaluate import robustness, scores, suspects
-from stages.evaluate.model import Model, probabilities_of, some_rows
+from stages.evaluate.model import Model, probabilities_of
 from stages.evaluate.params import Evaluate, Scored
 
 TEST = Path("data/prepared/test")
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     predicted = probabilities.argmax(axis=1)
     series = scores.accuracy_by(test.get("series", labels[:0]), predicted, labels)
     chosen = scores.stratified_sample(labels, p.robustness_images)
-    model, sample = Model(options.model), some_rows(test["images"], chosen)
+    model, sample = Model(options.model), arrays.some(test["images"], chosen)
     corrupted = robustness.accuracy_by_corruption(
         lambda images: model.predict(images).argmax(axis=1), sample, labels[chosen]
     )

@@ -12,7 +12,6 @@ from stages.quiet import silence
 from stages.ranges import in_order, ranges
 
 BATCH = 500  # images a call: large enough for speed, small enough for memory
-FEW = 100  # rows that are read through one memory map
 THREADS = 2  # fixed, since the order of float additions may follow it
 
 
@@ -71,12 +70,3 @@ def probabilities_of(model: Path, images: Path) -> np.ndarray:
 def predict_range(model: Path, images: Path, start: int, stop: int) -> np.ndarray:
     """Class probabilities float32 of the images from `start` to before `stop` in the array at `images`."""
     return Model(model).predict(arrays.opened(images)[start:stop])
-
-
-def some_rows(array: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """The rows of `array` with these `indices`, in memory; if it is a memory map, it keeps none of them there."""
-    if not isinstance(array, np.memmap):
-        return np.asarray(array[indices])
-    # A map keeps what lies around each row, too: so each is used for a few, and forgotten.
-    few = np.array_split(indices, max(1, len(indices) // FEW))
-    return np.concatenate([np.array(arrays.opened(Path(str(array.filename)))[some]) for some in few])

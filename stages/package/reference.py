@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from stages.evaluate.model import some_rows
+from stages import arrays
 from stages.preprocess.digit import digit
 from stages.statistics import image_statistics
 
@@ -18,11 +18,11 @@ def reference(train_images: np.ndarray, probabilities: np.ndarray) -> dict[str, 
     for the validation images: of them `confidence`, float32 (M,), and `predicted`, the class numbers, int64 (M,).
     """
     chosen = np.linspace(0, len(train_images) - 1, min(IMAGES, len(train_images))).astype(np.intp)
-    statistics = image_statistics(some_rows(train_images, chosen))
-    arrays = {str(column): values.to_numpy(np.float32) for column, values in statistics.items()}
-    arrays["confidence"] = probabilities.max(axis=1).astype(np.float32)
-    arrays["predicted"] = probabilities.argmax(axis=1).astype(np.int64)
-    return arrays
+    statistics = image_statistics(arrays.some(train_images, chosen))
+    known = {str(column): values.to_numpy(np.float32) for column, values in statistics.items()}
+    known["confidence"] = probabilities.max(axis=1).astype(np.float32)
+    known["predicted"] = probabilities.argmax(axis=1).astype(np.int64)
+    return known
 
 
 def as_pictures(images: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def as_pictures(images: np.ndarray) -> np.ndarray:
     then prepared as every picture is. An image without ink is left out.
     """
     chosen = np.linspace(0, len(images) - 1, min(PICTURES, len(images))).astype(np.intp)
-    some = some_rows(images, chosen)
+    some = arrays.some(images, chosen)
     enlarged = (Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for image in some)
     found = [digit(np.asarray(picture)) for picture in enlarged]
     return np.stack([each.image for each in found if each])

@@ -66,18 +66,9 @@ def _ahead(part: Part, chosen: np.ndarray) -> Iterator[Block]:
 
 
 def _read(part: Part, starts: np.ndarray) -> Block:
-    count = len(part["labels"])
-    images = np.empty((len(starts) * PIECE, *part["images"].shape[1:]), np.uint8)
-    labels = np.empty(len(images), part["labels"].dtype)
-    for to, start in zip(range(0, len(images), PIECE), np.sort(starts)):  # in the order of the file
-        before_end = min(PIECE, count - start)
-        for source, target in (
-            ((start, start + before_end), (to, to + before_end)),
-            ((0, PIECE - before_end), (to + before_end, to + PIECE)),
-        ):
-            images[slice(*target)] = arrays.rows(part["images"], *source)
-            labels[slice(*target)] = part["labels"][slice(*source)]
-    return _tensors(images, labels)
+    rows = np.sort(starts)[:, np.newaxis] + np.arange(PIECE)  # in the order of the file
+    chosen = rows.ravel() % len(part["labels"])
+    return _tensors(arrays.some(part["images"], chosen), part["labels"][chosen])
 
 
 def _tensors(images: np.ndarray, labels: np.ndarray) -> Block:

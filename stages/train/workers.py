@@ -25,10 +25,10 @@ def count(p: Train) -> int:
     Raises `UserError` if these machines would not compute the same bits, or if they do not see this folder.
     """
     ray = cluster.connect()
-    machines = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    machines = _machines(ray)
     workers = max(number for number in range(1, len(machines) + 1) if not p.micro_batches % number)
     if workers > 1:
-        found = ray.get([_on(ray, node)(_kind).remote(str(Path.cwd()), p.precision) for node in machines])
+        found = ray.get([_on(ray, machine)(_kind).remote(str(Path.cwd()), p.precision) for machine in machines])
         if None in found:
             raise UserError(f"a machine of the cluster does not see {Path.cwd()}: work in a folder that all share")
         if len(set(found)) > 1:
@@ -37,6 +37,12 @@ def count(p: Train) -> int:
                 " other bits: take one kind, or set train.precision to portable"
             )
     return workers
+
+
+def _machines(ray: Any) -> dict[str, float]:
+    """The machines of the cluster that compute, and how many cores each has."""
+    nodes = (node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
+    return {node["NodeID"]: node["Resources"]["CPU"] for node in nodes}
 
 
 def _on(ray: Any, node: str) -> Any:
@@ -60,7 +66,7 @@ def train(stage: Callable[[], None], workers: int) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.tensorflow import TensorflowTrainer
 
-    cores = sorted(node["Resources"]["CPU"] for node in ray.nodes() if node["Alive"] and "CPU" in node["Resources"])
+    cores = sorted(_machines(ray).values())
     storage = checkpoint.FOLDER.resolve() / "ray"
     lines = storage / "lines.txt"
     shutil.rmtree(storage, ignore_errors=True)

@@ -7,11 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from stages import arrays
 from stages.corrections import Corrections, fingerprint
 from stages.pages.figures import ACCENT, GREY, STEPS, inline_svg, logarithmic, percent
 from stages.pages.png import data_address
 from stages.validate.partial import Part
-from stages.validate.raw import Split, rows
+from stages.validate.raw import Split
 from stages.validate.repeats import halves, places
 
 WIDTH, HEIGHT = 300, 170  # points
@@ -34,7 +35,7 @@ def class_strips(split: Split, sums: np.ndarray, classes: list[str], count: int)
         mean = (sums[k] / len(members)).round().astype(np.uint8)
         chosen = members[np.linspace(0, len(members) - 1, min(count, len(members))).astype(np.intp)]
         blanks = np.zeros((count - len(chosen), *images.shape[1:]), np.uint8)
-        strips.append((name, data_address(mean), data_address(np.hstack([*rows(images, chosen), *blanks]))))
+        strips.append((name, data_address(mean), data_address(np.hstack([*arrays.some(images, chosen), *blanks]))))
     return strips
 
 
@@ -49,7 +50,7 @@ def corrected(
     wanted = halves(list(sentences))
     shown = []
     for key, split in splits.items():
-        for image in rows(split.images, places(hashes[key], wanted)):
+        for image in arrays.some(split.images, places(hashes[key], wanted)):
             if sentence := sentences.get(fingerprint(image)):
                 shown.append((data_address(image), sentence))
     return [*shown, *((data_address(each.image), f"added as {classes[each.label]}") for each in found.added)]

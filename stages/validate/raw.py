@@ -12,7 +12,6 @@ from stages.common.entry import UserError
 from stages.idx import images_name, read_idx, read_images
 
 SPLITS = {"train": "train", "test": "t10k"}  # the set's name, the first part of its files' names
-ROWS = 256  # that `rows` takes from a memory map at a time: each touches 64 KiB of the file, which counts as memory
 LINES = 65_536  # of a table of writers that are counted at a time
 
 
@@ -95,17 +94,6 @@ def writers_in_step(folder: Path, name: str, columns: list[str], sizes: Iterable
     with pd.read_csv(path, iterator=True) as table:
         for size in sizes:
             yield table.get_chunk(size).reindex(columns=columns)
-
-
-def rows(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """The images with the indices `chosen`, in memory; if `images` is a memory map, it keeps none of them there."""
-    if not isinstance(images, np.memmap):
-        return np.asarray(images[chosen])
-    found = np.empty((len(chosen), *images.shape[1:]), np.uint8)
-    for start in range(0, len(chosen), ROWS):
-        again = np.memmap(str(images.filename), np.uint8, "r", images.offset, images.shape)
-        found[start : start + ROWS] = again[chosen[start : start + ROWS]]
-    return found
 
 
 def _writers(folder: Path, name: str) -> Path:

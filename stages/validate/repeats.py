@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from stages.validate.raw import rows
+from stages import arrays
 
 BLOCK = 4096  # images that are confirmed at a time
 HASHES = 1 << 20  # that are looked up at a time
@@ -73,4 +73,6 @@ def _twice(hashes: list[np.ndarray]) -> np.ndarray:
 def _confirmed(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """The fingerprints of the `chosen` images: uint64 [N, 2]."""
     blocks = [chosen[start : start + BLOCK] for start in range(0, len(chosen), BLOCK)]
-    return np.concatenate([np.empty((0, 2), np.uint64), *(fingerprints(rows(images, block)) for block in blocks)])
+    return np.concatenate(
+        [np.empty((0, 2), np.uint64), *(fingerprints(arrays.some(images, block)) for block in blocks)]
+    )

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from stages import arrays
 from stages.statistics import measures_and_counts
-from stages.validate.raw import SPLITS, Split, rows
+from stages.validate.raw import SPLITS, Split
 from stages.validate.repeats import Repeats, fingerprints, repeats
 
 COMPARED = ["mean_intensity", "standard_deviation", "ink_fraction"]  # in which train and test must be alike
@@ -154,7 +155,7 @@ def centroid_accuracies(splits: dict[str, Split], classes: int, count: int) -> d
     samples = {}
     for key, (images, labels, _) in splits.items():
         chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.intp)
-        samples[key] = rows(images, chosen).reshape(len(chosen), -1).astype(np.float32), labels[chosen]
+        samples[key] = arrays.some(images, chosen).reshape(len(chosen), -1).astype(np.float32), labels[chosen]
     pixels, labels = samples["train"]
     present = np.unique(labels[labels < classes])
     means = np.zeros((classes, pixels.shape[1]), np.float32)
