@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from stages.common.entry import UserError
+
 ROWS = 256  # that `some` takes from one memory map: each touches 64 KiB of the file, which counts as memory
 
 
@@ -22,8 +24,14 @@ def create(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
 
 
 def opened(path: Path) -> np.ndarray:
-    """The array as a read-only memory map: its shape and dtype, and single rows."""
-    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    """The array as a read-only memory map: its shape and dtype, and single rows.
+
+    Raises `UserError` if the file holds no array, or not all of it.
+    """
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path}: no array that can be read ({error}): make it again with `dvc repro`") from None
     return array
 
 
@@ -43,7 +51,9 @@ def some(array: np.ndarray, indices: np.ndarray) -> np.ndarray:
 
 
 def _afresh(array: np.memmap) -> np.memmap:
-    """The map of a whole file once more, with nothing of it touched."""
+    """The map of a whole file once more, with nothing of it touched. Raises `ValueError` for a part of a map."""
+    if array.offset + array.nbytes != Path(str(array.filename)).stat().st_size:
+        raise ValueError("a slice of a memory map does not know where it begins: give the whole map")
     return np.memmap(str(array.filename), array.dtype, "r", array.offset, array.shape)
 
 

@@ -13,11 +13,14 @@ from stages.common.entry import UserError
 
 CURRENT = Path("/tmp/ray/ray_current_cluster")  # where Ray writes the address of the cluster that runs here
 ANSWER_SECONDS = 5
+# Ray speaks gRPC, so HTTP/2 (RFC 9113): both sides begin with a frame of settings, the client after a fixed text.
+SETTINGS = b"\x04"
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0\0\0\0\0"
 VARIABLE = "RAY_ADDRESS"  # Ray's own: host:port of a cluster, `auto` on one of its machines, `local` for a new one here
 
 
 def cores() -> int:
-    """How many processor cores this process may use: STAGE_PROCESSES, if that environment variable is set, at most."""
+    """How many processor cores this process may use; the environment variable STAGE_PROCESSES can lower it."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(here, whole("STAGE_PROCESSES", here))
 
@@ -72,6 +75,10 @@ def _check(address: str) -> None:
             raise ValueError("no cluster runs on this machine")
         address = CURRENT.read_text().strip()
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "/" in host:
+    if not host or "/" in host or not port.isdecimal() or len(port) > 5 or int(port) > 65_535:
         raise ValueError("must be host:port, auto or local")
-    socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
+    with socket.create_connection((host, int(port)), ANSWER_SECONDS) as connection:
+        connection.settimeout(ANSWER_SECONDS)
+        connection.sendall(GREETING)
+        if connection.recv(4)[3:] != SETTINGS:
+            raise ValueError("what answers is not Ray")

@@ -1,5 +1,6 @@
 """The catalog datasets.yaml: each stage reads the parts of the chosen entry that it uses, and no others."""
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -10,6 +11,9 @@ from stages.common.entry import UserError
 from stages.common.parameters import Block
 
 FILE = Path("datasets.yaml")
+LONGEST_NAME = 100  # characters of a class
+# Categories of Unicode that a page or a terminal obeys or does not show: control characters, marks of direction, …
+UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 class Part(Block):
@@ -21,6 +25,25 @@ class Part(Block):
 P = TypeVar("P", bound=Part)
 
 
+def visible(text: str) -> str:
+    """Refuse a text that would not look like what it is, on a page or in a terminal."""
+    if unseen := [each for each in text if unicodedata.category(each) in UNSEEN and each != "\n"]:
+        raise ValueError(f"must be text that can be seen, and holds the character U+{ord(unseen[0]):04X}")
+    return text
+
+
+def one_line(text: str) -> str:
+    if "\n" in text:
+        raise ValueError("must be one line")
+    return text
+
+
+def trimmed(text: str) -> str:
+    if text != text.strip():
+        raise ValueError("must not begin or end with a blank")
+    return text
+
+
 def _distinct(classes: list[str]) -> list[str]:
     """Refuse two classes of one name: pages and metrics could not tell them apart."""
     if twice := [name for name in classes if classes.count(name) > 1]:
@@ -28,17 +51,27 @@ def _distinct(classes: list[str]) -> list[str]:
     return classes
 
 
-Classes = Annotated[list[str], Field(min_length=2, max_length=256), AfterValidator(_distinct)]
+Text = Annotated[str, AfterValidator(visible)]
+Line = Annotated[Text, AfterValidator(one_line)]
+Name = Annotated[Line, AfterValidator(trimmed), Field(min_length=1, max_length=LONGEST_NAME)]
+Classes = Annotated[list[Name], Field(min_length=2, max_length=256), AfterValidator(_distinct)]
 Disputed = list[Annotated[int, Field(ge=0)]]  # indices of test images
 
 
 class About(Block):
     """What the pages say about the data."""
 
-    title: str
-    licence: str
-    citation: str
-    homepage: str
+    title: Line
+    licence: Line
+    citation: Text
+    homepage: Line
+
+
+class Named(Part):
+    """What the pages call an entry and its classes."""
+
+    about: About
+    classes: Classes
 
 
 class Choice(Part):
@@ -53,9 +86,14 @@ def chosen(schema: type[P]) -> P:
 
 
 def entry(name: str, schema: type[P]) -> P:
-    """The parts of the entry `name` that `schema` has. Raises `UserError` if it is missing or a part is wrong."""
+    """The parts of the entry `name` that `schema` has. Raises `UserError` if it is missing or a part is wrong.
+
+    Names that cannot be shown are refused by every stage, so that none works in vain before the pages of the last one.
+    """
     catalog = parameters.load(FILE)
     if name not in catalog:
         known = ", ".join(map(str, catalog))
         raise UserError(f"{parameters.FILE}: download.dataset is {name!r}, must be an entry of {FILE}: {known}")
+    if isinstance(catalog[name], dict) and catalog[name].keys() >= {"about", "classes"}:
+        parameters.check(name, catalog[name], Named, FILE)
     return parameters.check(name, catalog[name], schema, FILE)

@@ -7,7 +7,9 @@ STAGE_RANGE is the number of images in a range.
 
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -54,9 +56,18 @@ def processes() -> int:
 def _in_processes(function: Callable[..., R], tasks: Iterable[tuple[Any, ...]]) -> Iterator[R]:
     count = processes()
     # Started afresh: a fork of a process that has threads may hang.
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
+
+        def begin(task: tuple[Any, ...]) -> Future[R]:
+            # Ctrl-C goes to every process of a terminal. Those that start here inherit what is blocked.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                return pool.submit(function, *task)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
         try:
-            yield from _given_out(lambda task: pool.submit(function, *task), Future.result, tasks, count)
+            yield from _given_out(begin, Future.result, tasks, count)
         except BrokenProcessPool:
             raise UserError(
                 "a process was killed, perhaps for lack of memory: fewer at a time need less of it,"
@@ -64,6 +75,16 @@ def _in_processes(function: Callable[..., R], tasks: Iterable[tuple[Any, ...]]) 
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it has ended, even if that was killed."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()  # type: ignore[union-attr]  # it has one
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _on_ray(function: Callable[..., R], tasks: Iterable[tuple[Any, ...]]) -> Iterator[R]:

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.clone import ROOT
 
-SHARED = r"stages(\.(arrays|cluster|common|corrections|datasets|idx|quiet|ranges|statistics|pages)\b.*)?"
+SHARED = r"stages(\.(arrays|checksums|cluster|common|corrections|datasets|idx|quiet|ranges|statistics|pages)\b.*)?"
 STAGE = r"stages\.(download|validate|preprocess|train|evaluate|package|report)\b"
 # For each module, by a pattern: what of this repository it may import besides its own package; the first that fits.
 MAY = {

@@ -237,16 +237,50 @@ def test_what_dvc_writes_for_an_experiment_is_read_as_it_was_meant(tmp_path):
     assert {key: getattr(block, key) for key in changes} == changes
 
 
-@pytest.mark.parametrize(
-    "text", ["1e-05", "5E3", "0o17", "017", "1_000", "yes", "on", "12:30", "1e5", ".5", "~", "2024-01-02", "'1e-05'"]
-)
+DISPUTED = ["0o17", "017", "0020", "1_000", "0b11", "0x_1", "yes", "No", "on", "OFF", "12:30", "1:30:15.5", "1_0.5"]
+AGREED = [
+    "1e-05",
+    "5E3",
+    "1e5",
+    ".5",
+    "~",
+    "2024-01-02",
+    "'1e-05'",
+    "'yes'",
+    '"0020"',
+    "0",
+    "0.5",
+    "-1",
+    "y",
+    "0x1f",
+    "a_1",
+]
+
+
+@pytest.mark.parametrize("text", AGREED + DISPUTED)
 def test_every_file_is_read_in_the_dialect_of_dvc(tmp_path, text):
     path = tmp_path / "params.yaml"
     path.write_text(f"a:\n  b: {text}\n")
     expected = parse_yaml(path.read_text(), str(path))
-    for values in (parameters.load(path), parameters.parse(path.read_bytes())):
+    read = [parameters.parse(path.read_bytes())] + ([parameters.load(path)] if text in AGREED else [])
+    for values in read:
         assert values == expected and type(values["a"]["b"]) is type(expected["a"]["b"])
     assert parameters.parse(documents.dump(expected).encode()) == expected
+
+
+@pytest.mark.parametrize("text", DISPUTED)
+def test_a_value_that_two_readers_of_yaml_read_differently_is_refused_by_name(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    for content in (f"a:\n  b: {text}\n", f"a:\n  b: &x {text}\nc: *x\n"):
+        path.write_text(content)
+        with pytest.raises(UserError, match=re.escape(f"{path} line 2: a.b is {text}, which other programs read")):
+            parameters.load(path)
+    path.write_text(f"a:\n- 1\n- {text}\n")
+    with pytest.raises(UserError, match=re.escape(f"a.1 is {text}")):
+        parameters.load(path)
+    path.write_text(f"{text}: 1\n")
+    with pytest.raises(UserError, match=re.escape(f"a key is {text}")):
+        parameters.load(path)
 
 
 def test_a_date_that_does_not_exist_is_told(tmp_path):
@@ -332,7 +366,7 @@ def test_times_that_cannot_be_written_are_told_in_one_line(tmp_path, values, env
         text=True,
     )
     assert ended.returncode == 1
-    assert re.fullmatch(r"stage: .*No such file or directory: '.*/nowhere/seconds'\n", ended.stderr)
+    assert re.fullmatch(r"stage: .*/nowhere/seconds: No such file or directory\n", ended.stderr)
 
 
 def test_a_parameter_that_no_stage_uses_is_found(tmp_path):

@@ -7,8 +7,10 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -236,6 +238,7 @@ def test_a_mistake_found_on_another_machine_is_one_line(project, environment, ma
     [
         ("localhost:1", "refused"),
         ("nonsense", "must be host:port, auto or local"),
+        ("localhost:70000", "must be host:port, auto or local"),
         ("ray://localhost:10001", "must be host:port, auto or local"),
     ],
 )
@@ -245,6 +248,22 @@ def test_a_cluster_that_cannot_be_reached_is_one_line(monkeypatch, address, reas
     with pytest.raises(UserError, match=rf"RAY_ADDRESS is '{address}', and no Ray cluster can be .*{reason}") as caught:
         list(ranges.in_order(max, [(1, 2), (3, 4)], 2, "test"))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_another_service_at_the_address_is_told(monkeypatch):
+    pytest.importorskip("ray")
+    with socket.create_server(("localhost", 0)) as server:
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                connection.recv(1000)
+
+        threading.Thread(target=answer, daemon=True).start()
+        monkeypatch.setenv("RAY_ADDRESS", f"localhost:{server.getsockname()[1]}")
+        with pytest.raises(UserError, match="what answers is not Ray"):
+            cluster.connect()
 
 
 def test_without_ray_it_is_told_how_to_get_it(monkeypatch):
@@ -282,3 +301,56 @@ def test_what_a_range_raises_is_raised_and_a_killed_process_is_told(monkeypatch)
         list(ranges.in_order(json.loads, [("1",), ("{",)], 2, "test"))
     with pytest.raises(UserError, match="a process was killed"):
         list(ranges.in_order(os._exit, [(9,), (9,)], 2, "test"))
+
+
+SLEEPING = """
+import os, time
+from stages import ranges
+from stages.common.entry import run
+def main():
+    print(*ranges.in_order(time.sleep, [(seconds,) for seconds in (0, 0, 3, 3)], 4, "test"), flush=True)
+if __name__ == "__main__":
+    run("test", main)
+"""
+
+
+@pytest.fixture
+def sleeping(tmp_path, environment):
+    """A stage with two processes that have begun to work; its process group is its own."""
+    (tmp_path / "main.py").write_text(SLEEPING)
+    process = subprocess.Popen(
+        [sys.executable, "main.py"],
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": str(ROOT), "STAGE_PROCESSES": "2"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait(lambda: len(children(process.pid)) >= 2)
+    yield process
+    process.kill()
+
+
+def children(parent):
+    """The processes that the process number `parent` started to compute with, also if it is dead."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            command = (path.parent / "cmdline").read_bytes()
+            if os.getpgid(int(path.parent.name)) == parent and b"spawn_main" in command:
+                found.append(int(path.parent.name))
+        except OSError:
+            pass  # it has ended
+    return found
+
+
+def test_ctrl_c_is_one_line_with_several_processes_too(sleeping):
+    os.killpg(sleeping.pid, signal.SIGINT)
+    _, error = sleeping.communicate(timeout=60)
+    assert (sleeping.returncode, error) == (130, "test: interrupted\n")
+    assert not children(sleeping.pid)
+
+
+def test_processes_end_with_a_stage_that_was_killed(sleeping):
+    sleeping.kill()
+    wait(lambda: not children(sleeping.pid), seconds=10)

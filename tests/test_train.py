@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,7 @@ OUTPUTS = [
     "metrics/history.csv",
     "metrics/train.json",
     "models/model.keras",
+    "models/model.sha256",
     "models/model.tflite",
     "models/out_of_fold.npz",
 ]
@@ -313,7 +315,9 @@ def test_the_outputs_are_those_of_one_batch_in_order_on_any_number_of_cores(tens
 
 
 def test_workers_that_cannot_share_the_parts_equally_are_told(tensorflow, settings):
-    from stages.train import models, training
+    import keras
+
+    from stages.train import models, normalization, training
 
     class Three:
         num_replicas_in_sync = 3
@@ -321,6 +325,11 @@ def test_workers_that_cannot_share_the_parts_equally_are_told(tensorflow, settin
     with pytest.raises(UserError, match="train.micro_batches is 4, must be a multiple of the 3 workers"):
         p = settings(**CHEAP | {"micro_batches": 4})
         training.block_function(models.fnn(10), None, None, 64, 32, p, training.Run("float32", Three()))
+    Three.num_replicas_in_sync = 4
+    own, foreign = models.fnn(10), keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Dropout(0.5, name="own")])
+    with pytest.raises(UserError, match="the layer own keeps a state"):
+        training.block_function(foreign, None, None, 64, 32, p, training.Run("float32", Three()))
+    assert not any(map(training.counts_calls, normalization.layers_of(own)))
 
 
 def test_the_parts_of_a_batch_draw_random_numbers_of_their_own(tensorflow, settings, digits, monkeypatch):
@@ -633,17 +642,66 @@ def test_a_damaged_state_is_not_used(project, environment):
     assert "goes on" not in finished(folder, environment)
 
 
+@pytest.mark.parametrize("content", ["nothing", "text", "an array", "another archive", "a list"])
+def test_a_file_that_is_no_state_is_none(tmp_path, content):
+    from stages.train import checkpoint
+
+    store = checkpoint.Store(tmp_path, "f")
+    path = tmp_path / "model.npz"
+    path.write_text("" if content == "nothing" else "text")
+    with path.open("wb") if content not in ("nothing", "text") else nullcontext() as file:
+        {
+            "an array": lambda: np.save(file, np.arange(3)),
+            "another archive": lambda: np.savez(file, other=np.arange(3)),
+            "a list": lambda: np.savez(file, about=np.array("[1]")),
+        }.get(content, lambda: None)()
+    assert checkpoint.load(store, "model") is None
+    state = checkpoint.State([np.arange(3.0)], None, [{"loss": 0.5}], 12.5)
+    checkpoint.save(store, "model", state)
+    assert checkpoint.load(store, "model")[1:] == state[1:]
+    assert checkpoint.seconds(store, ["model", "another"]) == 12.5
+
+
+def test_each_folder_of_models_has_a_state_of_its_own(tmp_path, monkeypatch):
+    from stages.train import checkpoint
+
+    monkeypatch.chdir(tmp_path)
+    several = ["models", "..", ".", "a/b", "a-b", "ray", "/", str(tmp_path / "other")]
+    folders = {checkpoint.folder(Path(each)) for each in several}
+    assert len(folders) == len(several)
+    assert {folder.parent for folder in folders} == {checkpoint.FOLDER}
+    assert checkpoint.folder(Path("models/../models/")) == checkpoint.folder(tmp_path / "models")
+
+
+def test_a_place_where_no_state_can_be_kept_is_told_before_the_first_epoch(tmp_path, monkeypatch):
+    from stages.train import checkpoint
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").write_text("in the way")
+    with pytest.raises(OSError, match="data"):
+        checkpoint.opened(Path("models"), "f")
+
+
+def test_layers_that_count_their_calls_are_refused_for_several_workers(tensorflow, settings):
+    import keras
+
+    from stages.train import dropout, normalization, training
+
+    strange = [keras.layers.Dropout(0.5), keras.layers.BatchNormalization(), keras.layers.GaussianNoise(0.1)]
+    own = [dropout.Dropout(0.5), normalization.BatchNormalization(), keras.layers.Dense(3)]
+    assert [training.counts_calls(layer) for layer in (*strange, *own)] == [True] * 3 + [False] * 3
+
+
 def test_a_set_in_blocks_is_trained_on_the_same_whether_it_is_in_memory_or_not(
     tensorflow, settings, digits, tmp_path, monkeypatch
 ):
     from stages.train import blocks, fitting, models, training
 
     monkeypatch.setattr(blocks, "BYTES", 28 * 28 * 400)
-    monkeypatch.setattr(blocks, "PIECE", 50)
     part = first(1400, digits)
     np.save(tmp_path / "images.npy", part["images"])
     mapped = part | {"images": np.load(tmp_path / "images.npy", mmap_mode="r")}
-    assert blocks.plan(part["images"], 32) == (3, 450)
+    assert blocks.plan(part["images"], 32) == (3, 462, 7)
     trained = []
     for each in (part, mapped):
         p = settings(**CHEAP | {"epochs": 8})
@@ -654,16 +712,38 @@ def test_a_set_in_blocks_is_trained_on_the_same_whether_it_is_in_memory_or_not(
     assert trained[0][1][-1]["validation_accuracy"] > 0.8
 
 
+@pytest.mark.parametrize(
+    ("count", "shape"),
+    [
+        (6_000_000, (28, 28, 1)),
+        (200_000, (28, 28, 1)),
+        (60_000, (192, 192, 3)),
+        (9_000, (512, 512, 1)),
+        (900, (1024, 1024, 3)),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 100, 256])
+def test_an_epoch_in_blocks_has_nearly_all_images_of_any_size(tensorflow, count, shape, batch):
+    from stages.train import blocks
+
+    images = np.broadcast_to(np.uint8(0), (count, *shape))  # in no memory
+    plan = blocks.plan(images, batch)
+    used = plan.blocks * (plan.images // batch) * batch
+    assert plan.images % plan.piece == 0 and used <= count
+    assert used >= 0.85 * count
+    assert plan.blocks == 1 or plan.blocks * plan.images >= 0.98 * count
+
+
 def test_every_epoch_has_other_pieces_in_another_order_and_none_twice(tensorflow):
     from stages.train import blocks
 
-    plan = blocks.Plan(3, 10 * blocks.PIECE)
-    count = 31 * blocks.PIECE + 7
+    plan = blocks.Plan(3, 320, piece=32)
+    count = 31 * plan.piece + 7
     orders = [blocks.starts(count, plan, seed, epoch) for seed, epoch in ((1, 0), (1, 1), (2, 0), (1, 0))]
     np.testing.assert_array_equal(orders[0], orders[3])
     assert len({tuple(order.ravel()) for order in orders}) == 3
     for order in orders:
-        rows = (order.reshape(-1, 1) + np.arange(blocks.PIECE)) % count
+        rows = (order.reshape(-1, 1) + np.arange(plan.piece)) % count
         assert order.shape == (3, 10)
         assert len(np.unique(rows)) == rows.size
 
@@ -672,7 +752,7 @@ def test_a_block_holds_the_images_with_their_labels_also_beyond_the_last_row(ten
     from stages.train import blocks
 
     part = first(1300, digits)
-    images, labels = blocks._read(part, np.array([200, 1200]))
+    images, labels = blocks._read(part, np.array([200, 1200]), 512)
     expected = np.r_[200:712, np.arange(1200, 1712) % 1300]
     np.testing.assert_array_equal(images, part["images"][expected])
     np.testing.assert_array_equal(labels, part["labels"][expected])
@@ -686,7 +766,8 @@ def test_ctrl_c_says_that_whole_epochs_are_kept(project, environment):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error == "train: interrupted: whole epochs are kept; `dvc repro` goes on after the last one\n"
+    assert error.startswith("train: interrupted: whole epochs are kept, and `dvc repro` goes on after the last one; ")
+    assert len(error.splitlines()) == 1
 
 
 def test_the_fingerprint_of_a_training_follows_its_code_its_data_and_what_is_decided(tmp_path, monkeypatch):

@@ -16,9 +16,10 @@ from catalog import grown
 from catalog.entries import add
 from record.parameters import Dataset
 from stages import datasets, ranges
+from stages.checksums import digest
 from stages.common import parameters
 from stages.common.entry import UserError, run
-from stages.download.contents import LARGEST_FILE_BYTES, digest
+from stages.download.contents import LARGEST_FILE_BYTES
 from stages.download.folders import replacing_folder
 from stages.download.threads import side_by_side
 from stages.idx import read_images

@@ -6,12 +6,12 @@ of comparison/params.yaml instead and writes comparison/noise/MODEL.json.
 """
 
 import argparse
+import shutil
 import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from record import results
@@ -23,6 +23,7 @@ from stages.common.files import write_json
 from stages.train.params import Train
 
 COMPARISON = Path("comparison/params.yaml")
+SCRATCH = Path("data/.noise")
 
 
 def main() -> None:
@@ -64,18 +65,23 @@ def seeds_apart(block: Mapping[str, Any], count: int) -> list[int]:
 
 
 def scored(block: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of metrics/evaluate.json for a training with `block`, by the two stages in a temporary folder."""
-    with TemporaryDirectory() as folder:
-        params = Path(folder) / "params.yaml"
-        params.write_text(dump({"train": block}), encoding="utf-8")
-        train = ["stages.train", "--params", str(params), "--models", folder, "--metrics", folder]
-        paths = {"--model": "model.tflite", "--numbers": "evaluate.json", "--tables": "", "--predictions": ""}
-        evaluate = ["stages.evaluate", *(part for key, name in paths.items() for part in (key, f"{folder}/{name}"))]
-        for stage in (train, evaluate):
-            if subprocess.run([sys.executable, "-m", *stage]).returncode:
-                raise UserError(f"training with seed {block['seed']} failed: the reason is above")
-        numbers = Path(folder) / "evaluate.json"
-        return results.json_object(str(numbers), numbers.read_bytes())
+    """The numbers of metrics/evaluate.json for a training with `block`, by the two stages, in a folder of its own.
+
+    It is always the same folder, so that a training that was stopped goes on.
+    """
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    SCRATCH.mkdir(parents=True)
+    params = SCRATCH / "params.yaml"
+    params.write_text(dump({"train": block}), encoding="utf-8")
+    train = ["stages.train", "--params", str(params), "--models", str(SCRATCH), "--metrics", str(SCRATCH)]
+    paths = {"--model": "model.tflite", "--numbers": "evaluate.json", "--tables": "", "--predictions": ""}
+    evaluate = ["stages.evaluate", *(part for key, name in paths.items() for part in (key, f"{SCRATCH}/{name}"))]
+    for stage in (train, evaluate):
+        if subprocess.run([sys.executable, "-m", *stage]).returncode:
+            raise UserError(f"training with seed {block['seed']} failed: the reason is above")
+    numbers = results.json_object("evaluate.json", (SCRATCH / "evaluate.json").read_bytes())
+    shutil.rmtree(SCRATCH)
+    return numbers
 
 
 def noise(seeds: Sequence[int], accuracies: Sequence[float]) -> dict[str, Any]:

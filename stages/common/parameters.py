@@ -1,5 +1,7 @@
 """Parameters: each stage reads its own block of params.yaml, checked before anything else is read."""
 
+import re
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,11 +10,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from stages.common.entry import UserError
 
 FILE = Path("params.yaml")
 DEEPEST = 100  # levels of nested YAML
+# What YAML 1.1, which many programs still speak, takes for another value than YAML 1.2: octal and binary numbers,
+# numbers with underscores or to the base 60, truth values. (1e-05 is one too, but DVC writes numbers like that.)
+DISPUTED = re.compile(
+    r"[-+]?0[0-9_]+|0o[0-7]+|[-+]?0b[01_]+|[-+]?0x[0-9a-fA-F]*_[0-9a-fA-F_]*|[-+]?[0-9][0-9_]*_[0-9_]*(\.[0-9_]*)?"
+    r"|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF"
+)
+LONGEST = 200  # characters of a wrong value that a message repeats
 
 
 class Block(BaseModel):
@@ -40,10 +50,12 @@ def read(block: str, schema: type[B], path: Path = FILE) -> B:
 def load(path: Path = FILE) -> dict[str, Any]:
     """The whole file as plain Python values.
 
-    Raises `UserError` if it is missing, is not UTF-8, is not YAML or has no blocks.
+    Raises `UserError` if it is missing, is not UTF-8, is not YAML, has no blocks, or holds a value that another reader
+    of YAML would take for something else.
     """
     try:
-        values = parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = parse(text)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run from the repository's root") from None
     except UnicodeDecodeError as error:
@@ -57,7 +69,30 @@ def load(path: Path = FILE) -> dict[str, Any]:
         raise UserError(f"{path}: not valid YAML ({error})") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no blocks: it must be a table of names and values")
+    for key, disputed, number in _disputed(YAML(typ="safe").compose(text), "", set()):
+        raise UserError(
+            f"{path} line {number}: {key} is {disputed}, which other programs read differently: write it in quotes if it"
+            " is text, as true or false, or as a plain decimal number"
+        )
     return values
+
+
+def _disputed(node: Any, key: str, seen: set[int]) -> Iterator[tuple[str, str, int]]:
+    """Key, text and line of each value without quotes in `node`, which stands at `key`, that readers dispute; those in
+    a node with an anchor only once, since aliases of aliases may be very many."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, ScalarNode):
+        if not node.style and DISPUTED.fullmatch(node.value):
+            yield key, node.value, node.start_mark.line + 1
+    elif isinstance(node, SequenceNode):
+        for number, each in enumerate(node.value):
+            yield from _disputed(each, f"{key}.{number}", seen)
+    elif isinstance(node, MappingNode):
+        for name, each in node.value:
+            yield from _disputed(name, f"a key of {key}" if key else "a key", seen)
+            yield from _disputed(each, f"{key}.{name.value}".lstrip("."), seen)
 
 
 def parse(text: str | bytes) -> Any:
@@ -95,6 +130,10 @@ def _key(block: str, values: Any, problem: Any) -> str:
 
 def _sentence(key: str, problem: Any) -> str:
     kind, message, value = problem["type"], problem["msg"].removeprefix("Value error, "), problem["input"]
+    # Python refuses to write very long numbers in decimals.
+    shown = hex(value) if isinstance(value, int) and value.bit_length() > 4 * LONGEST else repr(value)
+    if len(shown) > LONGEST:
+        shown = f"{shown[:LONGEST]}… ({len(shown):,} characters)"
     if kind == "missing":
         return f"{key} is missing"
     if kind == "extra_forbidden":
@@ -106,13 +145,13 @@ def _sentence(key: str, problem: Any) -> str:
     if kind == "value_error" and isinstance(value, dict | Block):
         return f"{key}.{message}"  # keys that must fit together: the message names them
     if kind in ("float_type", "int_type") and (number := _number(value)):
-        return f"{key} is {value!r}, which is text: write {number} without quotes"
+        return f"{key} is {shown}, which is text: write {number} without quotes"
     if kind in ("dict_type", "model_type", "model_attributes_type"):
-        return f"{key} is {value!r}, must be keys and values, such as {{key: value}}"
+        return f"{key} is {shown}, must be keys and values, such as {{key: value}}"
     if kind == "string_pattern_mismatch":
-        return f"{key} is {value!r}, must match the pattern {problem['ctx']['pattern']}"
+        return f"{key} is {shown}, must match the pattern {problem['ctx']['pattern']}"
     message = message.removeprefix("Input should be ")
-    return f"{key} is {value!r}, {message if message.startswith(('must', 'needs')) else f'must be {message}'}"
+    return f"{key} is {shown}, {message if message.startswith(('must', 'needs')) else f'must be {message}'}"
 
 
 def _number(text: object) -> str:

@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 from stages import datasets
+from stages.checksums import digest
 from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.common.files import found, write_json
 from stages.download.addresses import masked
-from stages.download.contents import digest
 from stages.download.folders import replacing_folder
 from stages.download.mirrors import in_order, offering
 from stages.download.params import Download, Downloaded

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from stages.checksums import digest
 from stages.common.files import replacing
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -84,9 +85,3 @@ def check_size(size: int, largest: int, state: str) -> None:
     """Raise `MirrorError` if `size` bytes are more than a file may have that is, by `state`, compressed or not."""
     if size > largest:
         raise MirrorError(f"too large: more than {largest:,} bytes {state} (source.largest_file_bytes)")
-
-
-def digest(path: Path, algorithm: str = "sha256") -> str:
-    """The checksum of the file at `path`, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()

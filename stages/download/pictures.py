@@ -14,8 +14,8 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from stages.checksums import digest
 from stages.common.entry import UserError
-from stages.download.contents import digest
 from stages.download.params import Source
 from stages.download.parts import Part, Parts
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages import arrays, datasets
+from stages import arrays, checksums, datasets
 from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.common.files import replacing, write_json
@@ -25,12 +25,16 @@ LISTED = 1000  # suspect labels of the test and of the training images each, at 
 def main(arguments: Sequence[str] = ()) -> None:
     options = parse(arguments)
     p, dataset = parameters.read("evaluate", Evaluate), datasets.chosen(Scored)
+    checksums.check(TEST.with_suffix(".sha256"))
+    checksums.check(options.model.with_name("model.sha256"), options.model.name, "out_of_fold.npz")
     test = {path.stem: arrays.opened(path) for path in sorted(TEST.glob("*.npy"))}
     if not {"images", "labels"} <= test.keys():
         raise UserError(f"{TEST} lacks images.npy or labels.npy: make them with `dvc repro preprocess`")
     labels, classes = np.asarray(test["labels"]), dataset.classes
 
     probabilities = probabilities_of(options.model, TEST / "images.npy")
+    if probabilities.shape != (len(labels), len(classes)):
+        raise UserError(f"{options.model}: its outputs are not for {len(classes)} classes: train again")
     predicted = probabilities.argmax(axis=1)
     series = scores.accuracy_by(test.get("series", labels[:0]), predicted, labels)
     chosen = scores.stratified_sample(labels, p.robustness_images)

@@ -35,10 +35,14 @@ class Model:
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Class probabilities (N, classes) float32 of uint8 images (N, height, width) or (N, height, width, 3).
 
-        Raises `UserError` if an output is not a number.
+        Raises `UserError` if the model takes other images or if an output is not a number.
         """
         starts = range(0, len(images), BATCH)
-        probabilities = np.concatenate([self._outputs(images[start : start + BATCH]) for start in starts])
+        try:
+            probabilities = np.concatenate([self._outputs(images[start : start + BATCH]) for start in starts])
+        except (ValueError, RuntimeError) as error:
+            shape = "×".join(map(str, images.shape[1:]))
+            raise UserError(f"{self.path}: does not take images of {shape} ({error}): train again") from None
         if not np.isfinite(probabilities).all():
             raise UserError(f"{self.path}: outputs NaN: train again, perhaps with a smaller train.learning_rate")
         return probabilities

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from stages.common.entry import UserError
+
 DIGITS = 4  # decimals of a probability
 
 
@@ -27,9 +29,18 @@ def find(probabilities: np.ndarray, labels: np.ndarray, parts: dict[str, int]) -
 
 
 def find_in_training(out_of_fold: Path) -> pd.DataFrame | None:
-    """The suspects among the training and validation images, or None if the training made no folds."""
-    with np.load(out_of_fold) as arrays:
-        tables = {part: _judged(arrays[part], arrays[f"{part}_labels"]) for part in ("train", "validation")}
+    """The suspects among the training and validation images, or None if the training made no folds.
+
+    Raises `UserError` if the file holds no such arrays.
+    """
+    try:
+        with np.load(out_of_fold, allow_pickle=False) as arrays:
+            tables = {part: _judged(arrays[part], arrays[f"{part}_labels"]) for part in ("train", "validation")}
+    except OSError:
+        raise
+    except Exception as error:  # of a file in which anything may be damaged
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{out_of_fold}: no probabilities that can be read ({reason}): train again") from None
     parts = {part: len(table) for part, table in tables.items()}
     return _suspects(pd.concat(tables.values()), parts) if any(parts.values()) else None
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stages import arrays, datasets
+from stages import arrays, checksums, datasets
 from stages.common import parameters
 from stages.common.entry import no_arguments, run
 from stages.common.files import replacing, write_json, write_text
@@ -20,6 +20,7 @@ MODEL, PREPARED = Path("models/model.tflite"), Path("data/prepared")
 
 def main() -> None:
     p, dataset = parameters.read("package", Package), datasets.chosen(Packaged)
+    checksums.check(MODEL.with_name("model.sha256"), MODEL.name)
     train, validation = (arrays.opened(PREPARED / part / "images.npy") for part in ("train", "validation"))
 
     probabilities = probabilities_of(MODEL, PREPARED / "validation/images.npy")

@@ -211,7 +211,9 @@
     await pause(0); // let the page show first what is read
     for (let item; (item = [current(), ...shown.items].find(({ stale }) => stale)); ) {
       item.stale = false;
+      item.beingRead = true;
       await read(item);
+      item.beingRead = false;
       if (item.live) item.stale = true;
       if (shown.items.includes(item)) render();
       await pause(item.live ? LIVE_REST : REST);
@@ -279,9 +281,12 @@
   }
 
   async function correct(label) {
-    const { id, digits } = current().answer;
-    const digit = digits[digitChosen];
+    const item = current();
     stopCamera();
+    while (item.stale || item.beingRead) await pause(REST); // the label is of what is drawn, which an answer may lag
+    const { id, digits } = item.answer ?? { digits: [] };
+    const digit = digits[digitChosen];
+    if (!digit) return;
     const image = btoa(String.fromCharCode(...digit.image));
     const body = JSON.stringify({ id, digit: digits.indexOf(digit), label, image });
     try {

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stages import arrays, corrections, datasets
+from stages import arrays, checksums, corrections, datasets
 from stages.common import parameters
 from stages.common.entry import UserError, no_arguments, run
 from stages.common.files import replacing, write_json
@@ -19,6 +19,7 @@ from stages.preprocess.parts import Form, Target
 from stages.preprocess.split import split_by_writer, split_stratified
 
 RAW, PREPARED, VERDICT = Path("data/raw"), Path("data/prepared"), Path("data/verdict.json")
+PARTS = ("train", "validation", "test")
 
 
 def main() -> None:
@@ -53,6 +54,8 @@ def main() -> None:
                 name, values = known[prefix].popitem()
                 parts.write_known(values, create(stack, name, masks, last, (), values.dtype))
             parts.write_images(RAW, prefix, create(stack, "images", masks, last, form.shape, np.uint8), form)
+    for part in PARTS:
+        checksums.write(PREPARED / f"{part}.sha256", (PREPARED / part).glob("*.npy"))
     counts = {part: int(mask.sum()) for masks in chosen_of.values() for part, mask in masks.items()}
     counts["train"] += len(corrected.added)
     split = "by writer" if by_writer else "stratified"
@@ -113,7 +116,9 @@ def added_rows(added: list[Added], writers: np.ndarray | None, train: np.ndarray
         raise UserError(f"{corrections.FILE}: its images are 28×28 and grey, those of the network are not")
     rows = {"images": images, "labels": np.array([each.label for each in added], np.uint8)}
     if writers is not None:
-        rows["writers"] = np.full(len(added), writers[train].max() + 1, writers.dtype)
+        free = np.setdiff1d(np.arange(np.iinfo(writers.dtype).max + 1), writers[train])
+        following = np.searchsorted(free, writers[train].max()) % len(free)
+        rows["writers"] = np.full(len(added), free[following], writers.dtype)
     return rows
 
 

@@ -1,8 +1,6 @@
 """Train the model that params.yaml names and save it for Keras and for LiteRT."""
 
 import argparse
-import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -11,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages import arrays, cluster
+from stages import arrays, checksums, cluster
 from stages.common import parameters
 from stages.common.entry import run
 from stages.train import initialization, processor
@@ -31,11 +29,14 @@ def main(arguments: Sequence[str] = ()) -> None:
         from stages.train import workers
 
         if (number := workers.count(p)) > 1:
-            return workers.train(partial(train, options, p), number)
+            return workers.train(partial(train, options, p), number, options.models)
     try:
         train(options, p)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(": whole epochs are kept; `dvc repro` goes on after the last one") from None
+        raise KeyboardInterrupt(
+            ": whole epochs are kept, and `dvc repro` goes on after the last one;"
+            " `git restore metrics && dvc checkout` brings back the model before"
+        ) from None
 
 
 def train(options: argparse.Namespace, p: Train) -> None:
@@ -55,13 +56,11 @@ def train(options: argparse.Namespace, p: Train) -> None:
     model = fitting.checked(build, p, shape, place(options))
     print(f"train: {p.model}, {model.count_params():,} parameters, {precision}", flush=True)
     decided = [p.model_dump(), precision, processor.kind(precision), environment.versions()]
-    kept = checkpoint.Kept(
-        checkpoint.FOLDER / str(options.models).replace(os.sep, "-"),
-        checkpoint.fingerprint(decided, [*train.values(), *validation.values()]),
-    )
-    run = Run(precision, strategy, kept)
+    data = [*train.values(), *validation.values()]
+    store = checkpoint.opened(options.models, checkpoint.fingerprint(decided, data))
+    run = Run(precision, strategy, store)
     folds = fitting.cross_validate(build, train, validation, p, run)
-    start = time.perf_counter()
+    start = time.perf_counter() - checkpoint.seconds(store, fitting.names(p))
     members, history = fitting.fit_members(build, train, validation, p, run)
     seconds = time.perf_counter() - start
     if environment.worker(strategy) > 0:
@@ -73,7 +72,7 @@ def train(options: argparse.Namespace, p: Train) -> None:
     results.write_metrics(options.metrics, history, scores | folds.metrics, shipped.count_params())
     if options.seconds:
         results.write_seconds(options.seconds, seconds)
-    shutil.rmtree(kept.folder, ignore_errors=True)
+    checkpoint.forget(store)
 
 
 def place(options: argparse.Namespace) -> str:
@@ -84,11 +83,12 @@ def place(options: argparse.Namespace) -> str:
 def read(part: str) -> dict[str, np.ndarray]:
     """`images` (N, height, width, channels), `labels` (N,) and, if known, `writers` (N,) of a prepared part.
 
-    Images that are too many to be kept in memory are a memory map.
+    Images that are too many to be kept in memory are a memory map. Raises `UserError` if a file is damaged.
     """
     folder = PREPARED / part
+    checksums.check(folder.with_suffix(".sha256"))
     names = ["images", "labels"] + ["writers"] * (folder / "writers.npy").exists()
-    found = {name: np.load(folder / f"{name}.npy") for name in names if name != "images"}
+    found = {name: np.array(arrays.opened(folder / f"{name}.npy")) for name in names if name != "images"}
     images = arrays.opened(folder / "images.npy")
     if images.nbytes <= IN_MEMORY:
         images = np.array(images)

@@ -10,18 +10,21 @@ import tensorflow as tf
 from stages import arrays
 
 BYTES = 64 * 2**20  # of the images of a block, about: two or three blocks are in memory at a time
-PIECE = 512  # images that stay together on the way from the file to a block
-LEAST_BATCHES = 8  # in a block: the rest of a block is left out of an epoch
+PIECE = 512  # images, at most, that stay together on the way from the file to a block
+PIECES = 64  # in a block, at least, unless it has fewer images: less than one for each block is left out of an epoch
+LEAST_BATCHES = 8  # in a block: its last batch, if that is not whole, is left out of an epoch, too
 
-Part = dict[str, np.ndarray]  # uint8 `images` (N, height, width, channels), `labels` (N,); `writers` (N,) if known
+# uint8 `images` (N, height, width, channels), `labels` (N,); `writers` (N,) if known
+Examples = dict[str, np.ndarray]
 Block = tuple[tf.Tensor, tf.Tensor]  # images, labels int32
 
 
 class Plan(NamedTuple):
-    """How many `blocks` make up an epoch, and how many `images` each of them has."""
+    """How many `blocks` make up an epoch, how many `images` each of them has, and how many a `piece` of it has."""
 
     blocks: int
     images: int
+    piece: int
 
 
 def plan(images: np.ndarray, batch: int) -> Plan:
@@ -30,10 +33,13 @@ def plan(images: np.ndarray, batch: int) -> Plan:
     Some images, fewer than a piece for each block, are left out of an epoch then; each time others.
     """
     blocks = max(1, images.nbytes // max(BYTES, LEAST_BATCHES * batch * images[:1].nbytes))
-    return Plan(1, len(images)) if blocks == 1 else Plan(blocks, len(images) // (blocks * PIECE) * PIECE)
+    if blocks == 1:
+        return Plan(1, len(images), len(images))
+    piece = min(PIECE, max(1, len(images) // blocks // PIECES))
+    return Plan(blocks, len(images) // (blocks * piece) * piece, piece)
 
 
-def epochs(part: Part, plan: Plan, seed: int, start: int, stop: int) -> Iterator[Iterator[Block]]:
+def epochs(part: Examples, plan: Plan, seed: int, start: int, stop: int) -> Iterator[Iterator[Block]]:
     """The blocks of each epoch from number `start` to before `stop`; the next one is read while one is in use.
 
     A set of one block is read once. Otherwise the blocks of an epoch are put together from pieces of the file in an
@@ -45,28 +51,28 @@ def epochs(part: Part, plan: Plan, seed: int, start: int, stop: int) -> Iterator
             yield iter([block])
         return
     for number in range(start, stop):
-        yield _ahead(part, starts(len(part["labels"]), plan, seed, number))
+        yield _ahead(part, starts(len(part["labels"]), plan, seed, number), plan.piece)
 
 
 def starts(count: int, plan: Plan, seed: int, epoch: int) -> np.ndarray:
     """The first row of each piece, (blocks, pieces of a block); after the last row a piece goes on with the first."""
     generator = np.random.default_rng([seed, epoch])
-    pieces = generator.permutation(count // PIECE)[: plan.blocks * plan.images // PIECE]
-    return (generator.integers(count) + PIECE * pieces).reshape(plan.blocks, -1) % count
+    pieces = generator.permutation(count // plan.piece)[: plan.blocks * plan.images // plan.piece]
+    return (generator.integers(count) + plan.piece * pieces).reshape(plan.blocks, -1) % count
 
 
-def _ahead(part: Part, chosen: np.ndarray) -> Iterator[Block]:
+def _ahead(part: Examples, chosen: np.ndarray, piece: int) -> Iterator[Block]:
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(_read, part, chosen[0])
+        coming = reader.submit(_read, part, chosen[0], piece)
         for following in [*chosen[1:], None]:
             block = coming.result()
             if following is not None:
-                coming = reader.submit(_read, part, following)
+                coming = reader.submit(_read, part, following, piece)
             yield block
 
 
-def _read(part: Part, starts: np.ndarray) -> Block:
-    rows = np.sort(starts)[:, np.newaxis] + np.arange(PIECE)  # in the order of the file
+def _read(part: Examples, starts: np.ndarray, piece: int) -> Block:
+    rows = np.sort(starts)[:, np.newaxis] + np.arange(piece)  # in the order of the file
     chosen = rows.ravel() % len(part["labels"])
     return _tensors(arrays.some(part["images"], chosen), part["labels"][chosen])
 

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-import zipfile
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +16,12 @@ from stages.common.files import replacing
 
 FOLDER = Path("data/.training")
 STAGES = Path(__file__).parents[1]
-CODE = ("arrays.py", "cluster.py", "quiet.py", "common/*.py", "train/*.py")  # what dvc.yaml names
+CODE = ("arrays.py", "checksums.py", "cluster.py", "quiet.py", "common/**/*.py", "train/**/*.py")  # as in dvc.yaml
 BLOCK_BYTES = 2**24
 
 
-class Kept(NamedTuple):
-    """Where a training keeps its state, and what tells whether a state is its own."""
+class Store(NamedTuple):
+    """The folder in which a training keeps its state, and what tells whether a state there is its own."""
 
     folder: Path
     fingerprint: str
@@ -27,11 +29,25 @@ class Kept(NamedTuple):
 
 class State(NamedTuple):
     """A training after a whole epoch: the values of its variables, the best weights if they are asked for, the rows of
-    its history."""
+    its history, and how long it has taken, in seconds of the clock."""
 
     values: list[np.ndarray]
     best: list[np.ndarray] | None
     history: list[dict[str, float]]
+    seconds: float
+
+
+def folder(models: Path) -> Path:
+    """Where the training that writes to the folder `models` keeps its state: one name for each folder."""
+    return FOLDER / hashlib.blake2b(os.path.relpath(models).encode(), digest_size=8).hexdigest()
+
+
+def opened(models: Path, fingerprint: str) -> Store:
+    """The store of the training that writes to `models`. Raises `OSError` if nothing can be written there."""
+    store = Store(folder(models), fingerprint)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=store.folder).close()
+    return store
 
 
 def fingerprint(decided: Any, data: Sequence[np.ndarray]) -> str:
@@ -47,26 +63,38 @@ def fingerprint(decided: Any, data: Sequence[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def save(path: Path, fingerprint: str, state: State) -> None:
-    """Write `state`, whole or not at all."""
-    about = json.dumps({"fingerprint": fingerprint, "history": state.history})
+def save(store: Store, name: str, state: State) -> None:
+    """Write the `state` of the training called `name`, whole or not at all."""
+    about = json.dumps({"fingerprint": store.fingerprint, "history": state.history, "seconds": state.seconds})
     lists = {"value": state.values, "best": state.best or []}
     named = {f"{name}_{number}": each for name, values in lists.items() for number, each in enumerate(values)}
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(store.folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, about=np.array(about), **named)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def load(path: Path, fingerprint: str) -> State | None:
-    """The state at `path`, if there is one that `fingerprint` fits."""
+def load(store: Store, name: str) -> State | None:
+    """The state of the training called `name`, if there is one that fits and is whole."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with np.load(store.folder / f"{name}.npz", allow_pickle=False) as saved:
             about = json.loads(str(saved["about"]))
-            if about["fingerprint"] != fingerprint:
+            if about["fingerprint"] != store.fingerprint:
                 return None
             lists = {name: _listed(saved, name) for name in ("value", "best")}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # none, or a damaged one
+            return State(lists["value"], lists["best"] or None, about["history"], about["seconds"])
+    except Exception:  # no file, or one in which anything may be damaged: then the training starts anew
         return None
-    return State(lists["value"], lists["best"] or None, about["history"])
+
+
+def seconds(store: Store, names: Sequence[str]) -> float:
+    """How long the trainings called `names` had taken when their states were kept."""
+    return sum(state.seconds for state in (load(store, name) for name in names) if state)
+
+
+def forget(store: Store) -> None:
+    """Remove the states: the training has ended."""
+    shutil.rmtree(store.folder, ignore_errors=True)
 
 
 def _listed(saved: Any, name: str) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss
 
 from stages.common.entry import UserError
 from stages.train import initialization, models, training
-from stages.train.blocks import Part
+from stages.train.blocks import Examples
 from stages.train.folds import held_out
 from stages.train.params import Train
 from stages.train.training import Row, Run
@@ -53,7 +53,7 @@ def checked(build: Build, p: Train, shape: models.Shape, where: str) -> keras.Mo
 
 
 def fit(
-    build: Build, train: Part, validation: Part, p: Train, run: Run, name: str = "model"
+    build: Build, train: Examples, validation: Examples, p: Train, run: Run, name: str = "model"
 ) -> tuple[keras.Model, list[Row]]:
     """One trained model and its history, from a start that `p.seed` alone decides; its state is kept as `name`."""
     keras.utils.set_random_seed(p.seed)
@@ -64,7 +64,14 @@ def fit(
     return model, training.train(model, train, validation, p, run, name)
 
 
-def fit_members(build: Build, train: Part, validation: Part, p: Train, run: Run) -> tuple[list[keras.Model], list[Row]]:
+def names(p: Train) -> list[str]:
+    """The names under which the members of an ensemble keep their states."""
+    return [f"member {number + 1}" for number in range(p.ensemble)]
+
+
+def fit_members(
+    build: Build, train: Examples, validation: Examples, p: Train, run: Run
+) -> tuple[list[keras.Model], list[Row]]:
     """`p.ensemble` models, with seeds from `p.seed` on, and the mean of their histories by epoch.
 
     If early stopping ended some of them before, the mean of an epoch is over the others.
@@ -74,14 +81,14 @@ def fit_members(build: Build, train: Part, validation: Part, p: Train, run: Run)
         if p.ensemble > 1:
             print(f"member {number + 1} of {p.ensemble}")
         seeded = p.model_copy(update={"seed": p.seed + number})
-        member, history = fit(build, train, validation, seeded, run, f"member {number + 1}")
+        member, history = fit(build, train, validation, seeded, run, names(p)[number])
         members.append(member)
         histories.append(pd.DataFrame(history))
     mean = pd.concat(histories).groupby("epoch", as_index=False).mean()
     return members, [{str(name): value for name, value in row.items()} for row in mean.to_dict("records")]
 
 
-def cross_validate(build: Build, train: Part, validation: Part, p: Train, run: Run) -> Folds:
+def cross_validate(build: Build, train: Examples, validation: Examples, p: Train, run: Run) -> Folds:
     """The accuracy on each of `p.folds` parts by a model trained on the others; nothing without folds.
 
     The parts are made of the training and validation images together, in this order, by writer if the writers are
@@ -96,10 +103,10 @@ def cross_validate(build: Build, train: Part, validation: Part, p: Train, run: R
     accuracies = []
     for number, held in enumerate(held_out(labels, everything.get("writers"), p.folds, p.seed)):
         print(f"fold {number + 1} of {p.folds}")
-        rest, part = apart(everything, held)
+        rest, part = split_off(everything, held)
         watched = part
         if p.early_stopping or p.schedule.name == "reduce_on_plateau":  # they must not learn from the part to score
-            rest, watched = apart(rest, held_out(rest["labels"], rest.get("writers"), p.folds, p.seed)[0])
+            rest, watched = split_off(rest, held_out(rest["labels"], rest.get("writers"), p.folds, p.seed)[0])
         model, _ = fit(build, rest, watched, p, run, f"fold {number + 1}")
         probabilities[held] = tf.nn.softmax(training.outputs(model, part["images"])).numpy()
         accuracies.append(np.mean(probabilities[held].argmax(axis=1) == part["labels"]))
@@ -117,7 +124,7 @@ def out_of_fold(probabilities: np.ndarray, labels: np.ndarray, train: int) -> di
     return {part + name: values[rows] for part, rows in parts.items() for name, values in arrays.items()}
 
 
-def apart(images: Part, held: np.ndarray) -> tuple[Part, Part]:
+def split_off(images: Examples, held: np.ndarray) -> tuple[Examples, Examples]:
     """The images without those at the indices `held`, and those at `held`."""
     rest = {name: np.delete(values, held, axis=0) for name, values in images.items()}
     return rest, {name: values[held] for name, values in images.items()}

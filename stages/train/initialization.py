@@ -42,7 +42,7 @@ def start_from(model: "keras.Model", start: InitFrom, where: str = HERE) -> None
 
     try:
         saved = keras.models.load_model(found(start.path))
-    except (ValueError, TypeError, KeyError, AttributeError, ImportError) as error:  # of a file that may hold anything
+    except Exception as error:  # of a file that may hold anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{where}.init_from.path is {start.path!r}, not a Keras model ({reason})") from None
     layers, sources = weighted(model), weighted(saved)
@@ -64,8 +64,9 @@ def start_from(model: "keras.Model", start: InitFrom, where: str = HERE) -> None
 
 def weighted(model: "keras.Model") -> list["keras.Layer"]:
     """The layers that have weights, in order; the layers of a model within `model` too."""
-    inside = [weighted(layer) if hasattr(layer, "layers") else [layer] for layer in model.layers if layer.weights]
-    return [layer for layers in inside for layer in layers]
+    from stages.train.normalization import layers_of  # Keras, too
+
+    return [layer for layer in layers_of(model) if layer.weights]
 
 
 def shapes(layer: "keras.Layer") -> list[tuple[int, ...]]:

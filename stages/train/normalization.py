@@ -1,4 +1,4 @@
-"""Batch normalisation whose moving statistics are updated apart from the layer, part by part of a batch, in order."""
+"""Batch normalisation whose moving statistics are updated outside the layer, part by part of a batch, in order."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +47,11 @@ def collecting() -> Iterator[Statistics]:
 
 
 def normalizing(model: keras.Model) -> list[BatchNormalization]:
-    """The layers of `model`, and of models within it, that normalise by the batch and train."""
-    within = [normalizing(layer) if hasattr(layer, "layers") else [layer] for layer in model.layers]
-    return [layer for layers in within for layer in layers if isinstance(layer, BatchNormalization) and layer.trainable]
+    """The layers of `model` that normalise by the batch and train."""
+    return [layer for layer in layers_of(model) if isinstance(layer, BatchNormalization) and layer.trainable]
+
+
+def layers_of(model: keras.Model) -> list[keras.Layer]:
+    """The layers of `model`, in order; those of models within it instead of these."""
+    within = [layers_of(layer) if hasattr(layer, "layers") else [layer] for layer in model.layers]
+    return [layer for layers in within for layer in layers]

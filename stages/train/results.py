@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import pandas as pd
 
+from stages import checksums
 from stages.common.files import replacing, write_json, write_text
 from stages.quiet import silence
 from stages.train import calibration, environment, export, fitting, processor, training
-from stages.train.blocks import Part
+from stages.train.blocks import Examples
 from stages.train.fitting import Build, Folds
 from stages.train.params import Train
 from stages.train.training import Row
@@ -19,7 +20,7 @@ DIGITS = 5  # decimals of a metric
 
 
 def shipped(
-    build: Build, members: list[keras.Model], validation: Part, p: Train
+    build: Build, members: list[keras.Model], validation: Examples, p: Train
 ) -> tuple[keras.Model, dict[str, float]]:
     """One float32 model of all `members`, from pixels to probabilities, and its scores on the validation images."""
     model = export.shippable(build, members, p.model)
@@ -34,13 +35,16 @@ def shipped(
 
 
 def write_models(folder: Path, model: keras.Model, folds: Folds) -> None:
-    """Write the model for Keras and for LiteRT, and the out-of-fold probabilities, which are empty without folds."""
+    """Write the model for Keras and for LiteRT, the out-of-fold probabilities, which are empty without folds, and the
+    checksums of the three."""
     with replacing(folder / "model.keras") as path:
         export.save_keras(model, path)
     with replacing(folder / "model.tflite") as path, silence():
         path.write_bytes(export.litert(model))
     with replacing(folder / "out_of_fold.npz") as path, path.open("wb") as file:
         np.savez(file, allow_pickle=False, **folds.out_of_fold)
+    files = ("model.keras", "model.tflite", "out_of_fold.npz")
+    checksums.write(folder / "model.sha256", [folder / name for name in files])
 
 
 def write_environment(path: Path, precision: str) -> None:

@@ -16,10 +16,10 @@ from stages import arrays, cluster
 from stages.common.entry import UserError
 from stages.train import blocks, checkpoint, environment, optimizers
 from stages.train.augmentation import augment
-from stages.train.blocks import Part
-from stages.train.checkpoint import Kept, State
-from stages.train.dropout import seeded
-from stages.train.normalization import collecting, normalizing
+from stages.train.blocks import Examples
+from stages.train.checkpoint import State, Store
+from stages.train.dropout import Dropout, seeded
+from stages.train.normalization import BatchNormalization, collecting, layers_of, normalizing
 from stages.train.params import Train
 
 EVALUATION_BATCH = 1000  # images in one call: its size changes speed, not numbers
@@ -64,14 +64,16 @@ class Run(NamedTuple):
 
     precision: str
     strategy: tf.distribute.Strategy | None = None  # of several workers, which compute parts of each batch
-    kept: Kept | None = None  # after each epoch
+    store: Store | None = None  # of the state after each epoch
 
     @property
     def workers(self) -> int:
         return self.strategy.num_replicas_in_sync if self.strategy else 1
 
 
-def train(model: keras.Model, part: Part, validation: Part, p: Train, run: Run, name: str = "model") -> list[Row]:
+def train(
+    model: keras.Model, part: Examples, validation: Examples, p: Train, run: Run, name: str = "model"
+) -> list[Row]:
     """Train `model` in place on the images of `part`; the history has one row for each epoch.
 
     A row has `epoch`, `loss` and `accuracy` (means over the epoch's batches, as trained on),
@@ -88,7 +90,8 @@ def train(model: keras.Model, part: Part, validation: Part, p: Train, run: Run, 
     train_block = block_function(model, optimizer, average, plan.images, batch, p, run)
     augmented_epochs = p.epochs - p.augmentation.clean_epochs if p.augmentation else 0
     variables = [*model.variables, *optimizer.variables, *average.averages]
-    best, history = resumed(variables, run.kept, name)
+    best, history, earlier_seconds = resumed(variables, run.store, name)
+    begun = time.perf_counter() - earlier_seconds
     for images_of_epoch in blocks.epochs(part, plan, p.seed, len(history), p.epochs):
         if ended(history, p):
             break
@@ -122,7 +125,9 @@ def train(model: keras.Model, part: Part, validation: Part, p: Train, run: Run, 
             waited = epochs_without_gain(history, "validation_loss", sign=-1)
             if waited and waited % p.schedule.patience == 0:
                 optimizer.learning_rate.assign(optimizer.learning_rate * p.schedule.factor)
-        keep(variables, best, history, run, name)
+        if run.store and environment.worker(run.strategy) == 0:
+            values = [np.asarray(variable) for variable in variables]
+            checkpoint.save(run.store, name, State(values, best, history, time.perf_counter() - begun))
     if best is not None:
         model.set_weights(best)
     else:
@@ -137,22 +142,18 @@ def ended(history: list[Row], p: Train) -> bool:
     return epochs_without_gain(history, "validation_accuracy") >= p.early_stopping.patience
 
 
-def resumed(variables: list[tf.Variable], kept: Kept | None, name: str) -> tuple[list[np.ndarray] | None, list[Row]]:
-    """Give `variables` the values that were kept, if there are any; the best weights and the history until then."""
-    state = checkpoint.load(kept.folder / f"{name}.npz", kept.fingerprint) if kept else None
+def resumed(
+    variables: list[tf.Variable], store: Store | None, name: str
+) -> tuple[list[np.ndarray] | None, list[Row], float]:
+    """Give `variables` the values that were kept, if there are any; the best weights, the history and the seconds that
+    the training had taken then."""
+    state = checkpoint.load(store, name) if store else None
     if not state:
-        return None, []
+        return None, [], 0.0
     for variable, value in zip(variables, state.values, strict=True):
         variable.assign(value)
     print(f"{name}: goes on after epoch {len(state.history)}", flush=True)
-    return state.best, state.history
-
-
-def keep(variables: list[tf.Variable], best: list[np.ndarray] | None, history: list[Row], run: Run, name: str) -> None:
-    """Write the state of the training; the first of several workers does."""
-    if run.kept and environment.worker(run.strategy) == 0:
-        state = State([np.asarray(variable) for variable in variables], best, history)
-        checkpoint.save(run.kept.folder / f"{name}.npz", run.kept.fingerprint, state)
+    return state.best, state.history, state.seconds
 
 
 def progress(row: Row, epochs: int, seconds: float) -> str:
@@ -193,7 +194,7 @@ Values = list[tf.Tensor]  # of a part of a batch: loss, accuracy, gradients, sta
 TrainBlock = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, bool], tuple[tf.Tensor, tf.Tensor]]
 # A function that stays a function within a graph: TensorFlow would otherwise improve it together with its surroundings,
 # and its results would then depend, in the last bit, on how many of the parts a worker has.
-apart = partial(tf.function, experimental_attributes={"_noinline": True})
+closed = partial(tf.function, experimental_attributes={"_noinline": True})
 
 
 def block_function(
@@ -214,7 +215,13 @@ def block_function(
     """
     parts = min(batch, p.micro_batches)
     if parts % run.workers:
-        raise UserError(f"train.micro_batches is {parts}, must be a multiple of the {run.workers} workers")
+        key = "train.micro_batches" if parts == p.micro_batches else f"the number of parts of a batch of {batch} images"
+        raise UserError(f"{key} is {parts}, must be a multiple of the {run.workers} workers")
+    if run.workers > 1 and (layers := [layer.name for layer in layers_of(model) if counts_calls(layer)]):
+        raise UserError(
+            f"the layer {layers[0]} keeps a state of its own, which several workers do not share: take Dropout and"
+            " BatchNormalization of stages/train, or one machine"
+        )
     share = parts // run.workers
     first = environment.worker(run.strategy) * share
     bounds = list(pairwise(batch * number // parts for number in range(parts + 1)))[first : first + share]
@@ -241,12 +248,20 @@ def block_function(
     return train_block  # type: ignore[no-any-return]  # TensorFlow's decorator has no types
 
 
+def counts_calls(layer: keras.Layer) -> bool:
+    """Whether a call of `layer` in training changes something in it: random numbers, moving statistics."""
+    if isinstance(layer, Dropout | BatchNormalization):
+        return False  # this project's own draw from the step, and hand their statistics over
+    moving = isinstance(layer, keras.layers.BatchNormalization | keras.layers.SpectralNormalization)
+    return moving or bool(getattr(layer, "_seed_generators", []))
+
+
 def part_function(model: keras.Model, batch: int, p: Train) -> Callable[..., Values]:
     """The values of a part of a batch, given the images and labels of the block, the indices of the part, its seed and
     whether to augment: its share of the mean loss and of the accuracy, and their gradients."""
     classes = model.output_shape[-1]
 
-    @apart
+    @closed
     def values(images: tf.Tensor, labels: tf.Tensor, indices: tf.Tensor, seed: tf.Tensor, augmented: bool) -> Values:
         x = tf.cast(tf.gather(images, indices), tf.float32)
         y = tf.gather(labels, indices)
@@ -271,7 +286,7 @@ def update_function(
     """A step, given its number and the values of all parts of the batch: it returns mean loss and accuracy."""
     layers = normalizing(model)
 
-    @apart
+    @closed
     def update(done: tf.Tensor, parts: list[Values]) -> tuple[tf.Tensor, tf.Tensor]:
         end = len(parts[0]) - 2 * len(layers)
         loss, accuracy, *gradients = (tf.add_n(values) for values in zip(*(part[:end] for part in parts)))
@@ -290,7 +305,7 @@ def exchange_function(strategy: tf.distribute.Strategy | None) -> Callable[[list
     if strategy is None:
         return lambda mine: mine
 
-    @apart
+    @closed
     def everyones(mine: list[Values]) -> list[Values]:
         shapes = [value.shape for value in mine[0]]
         flat = tf.stack([tf.concat([tf.reshape(value, [-1]) for value in values], axis=0) for values in mine])

@@ -55,10 +55,11 @@ def _kind(folder: str, asked: str) -> str | None:
     return processor.kind(processor.choose_precision(asked)) if Path(folder, "data/prepared").is_dir() else None
 
 
-def train(stage: Callable[[], None], workers: int) -> None:
-    """Run `stage` on so many machines. A worker that dies is replaced, and all go on after the last whole epoch.
+def train(stage: Callable[[], None], workers: int, models: Path) -> None:
+    """Run `stage`, which writes to the folder `models`, on so many machines.
 
-    Raises `UserError` as the stage does, or if workers died too often.
+    A worker that dies is replaced, and all go on after the last whole epoch. Raises `UserError` as the stage does, or
+    if workers died too often.
     """
     from stages.train import environment  # TensorFlow as this project wants it, before Ray imports it
 
@@ -67,7 +68,7 @@ def train(stage: Callable[[], None], workers: int) -> None:
     from ray.train.tensorflow import TensorflowTrainer
 
     cores = sorted(_machines(ray).values())
-    storage = checkpoint.FOLDER.resolve() / "ray"
+    storage = checkpoint.folder(models).with_suffix(".ray").resolve()
     lines = storage / "lines.txt"
     shutil.rmtree(storage, ignore_errors=True)
     storage.mkdir(parents=True)
