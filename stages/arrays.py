@@ -29,9 +29,12 @@ def opened(path: Path) -> np.ndarray:
     Raises `UserError` if the file holds no array, or not all of it.
     """
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        with np.errstate(over="raise"):  # of sizes that no file has
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, ArithmeticError) as error:
         raise UserError(f"{path}: no array that can be read ({error}): make it again with `dvc repro`") from None
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path}: an archive, not an array: make it again with `dvc repro`")
     return array
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import json
 import os
 import sys
@@ -31,6 +32,9 @@ def run(name: str, main: Callable[[], None]) -> None:
     stays out of every output that DVC hashes.
     """
     start = time.perf_counter()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows only ASCII gets no traceback
     try:
         main()
         if record := os.environ.get("STAGE_SECONDS"):

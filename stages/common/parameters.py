@@ -71,8 +71,8 @@ def load(path: Path = FILE) -> dict[str, Any]:
         raise UserError(f"{path} holds no blocks: it must be a table of names and values")
     for key, disputed, number in _disputed(YAML(typ="safe").compose(text), "", set()):
         raise UserError(
-            f"{path} line {number}: {key} is {disputed}, which other programs read differently: write it in quotes if it"
-            " is text, as true or false, or as a plain decimal number"
+            f"{path} line {number}: {key} is {disputed}, which other programs read differently: write it in quotes if"
+            " it is text, as true or false, or as a plain decimal number"
         )
     return values
 

@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     if not {"images", "labels"} <= test.keys():
         raise UserError(f"{TEST} lacks images.npy or labels.npy: make them with `dvc repro preprocess`")
     labels, classes = np.asarray(test["labels"]), dataset.classes
+    if test["images"].dtype != np.uint8 or not 0 < len(labels) == len(test["images"]):
+        raise UserError(f"{TEST}: not as many uint8 images as labels: make them again with `dvc repro preprocess`")
 
     probabilities = probabilities_of(options.model, TEST / "images.npy")
     if probabilities.shape != (len(labels), len(classes)):
