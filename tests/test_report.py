@@ -421,3 +421,30 @@ def test_png_is_the_image():
 def test_names_beyond_the_font_get_an_index():
     assert pictures.labels(FASHION) == FASHION
     assert pictures.labels(KANA)[0] == "0 お"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("metrics/roc.csv", b"\xff\xfe", "not a table in UTF-8"),
+        (
+            "metrics/roc.csv",
+            b"class,true_positive_rate,false_positive_rate\n0,x,1\n",
+            "line 2: true_positive_rate is 'x'",
+        ),
+        ("metrics/roc.csv", b"class,true_positive_rate,false_positive_rate\n0,inf,1\n", "true_positive_rate is 'inf'"),
+        ("metrics/roc.csv", b"class,true_positive_rate,false_positive_rate\n0,1\n", "false_positive_rate is missing"),
+        ("metrics/mistakes.csv", b"index,label,predicted,confidence\n0,99,0,1\n", "line 2: label is '99'"),
+        ("metrics/evaluate.json", b"[]", "holds no keys"),
+        ("metrics/evaluate.json", b"{}", "accuracy is missing"),
+        ("metrics/evaluate.json", b"[" * 100_000, "not valid JSON"),
+        ("metrics/train.json", b'{"loss": ' + b"9" * 10_000 + b"}", "not valid JSON"),
+        ("data/prepared/test/images.npy", b"no array", "cannot be read"),
+    ],
+)
+def test_damaged_input_is_one_clear_line(tmp_path, monkeypatch, name, content, line):
+    inputs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{re.escape(name)}.*{re.escape(line)}.*dvc repro"):
+        main()

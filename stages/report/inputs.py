@@ -2,8 +2,10 @@
 
 import csv
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,16 @@ PREPARED = Path("data/prepared")
 PREDICTIONS = Path("data/predictions")
 METRICS = Path("metrics")
 PARTS = ("train", "validation", "test")
-INTERVAL = ("accuracy", "accuracy_low", "accuracy_high")
+Kinds = Mapping[str, Callable[[Any], Any]]  # by column or key: what its values must be
+REMAKE = "remake it with `dvc repro`"
+INTERVAL: Kinds = dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high"), float)
+# The keys that the page shows, and what each must be.
+ENVIRONMENT: Kinds = dict.fromkeys(("precision", "processor", "versions"), str)
+CURVES: Kinds = dict.fromkeys(("loss", "accuracy", "validation_loss", "validation_accuracy"), float)
+TRAINED: Kinds = {**CURVES, "epochs": int, "parameters": int}
+SCORES = ("loss", "precision_macro", "recall_macro", "f1_macro", "auc_macro", "calibration_error", "accuracy_corrupted")
+COUNTS = ("mistakes", "images", "suspect_labels")
+MEASURED: Kinds = {**INTERVAL, **dict.fromkeys(SCORES, float), **dict.fromkeys(COUNTS, int)}
 
 Rows = list[dict[str, str]]
 
@@ -45,57 +56,67 @@ class Inputs:
 
 
 def read(chosen: Reported) -> Inputs:
-    """All of them, for the `chosen` data set. Raises `UserError` if a file is missing or lacks a column."""
-    described = {"done": []} | read_json(RAW / "dataset.json") | read_json(PREPARED / "dataset.json")
+    """All of them, for the `chosen` data set. Raises `UserError` if a file is missing or not what it should be."""
+    described = {"done": []} | read_json(RAW / "dataset.json", {"name": str, "files": dict})
+    described |= read_json(PREPARED / "dataset.json", {"images": dict, "split": str})
     described |= {"classes": chosen.classes, "disputed": chosen.disputed}
     images = {part: read_images(PREPARED / part / "images.npy") for part in PARTS}
     height, width, *colours = images["test"].shape[1:]
     described["shape"] = [height, width, *(colours or [1])]
-    curves = ("loss", "accuracy", "validation_loss", "validation_accuracy")
+    label = partial(below, len(chosen.classes))
+    of_test = partial(below, len(images["test"]))
+    rates = ("precision", "recall", "f1", "recall_low", "recall_high")
+    of_bin = dict.fromkeys(("confidence", *INTERVAL), number_or_nothing)
+    suspect: Kinds = {"part": str, "index": int, "label": label, "suggested": label, "probability_of_suggested": float}
     return Inputs(
         dataset=described | chosen.about.model_dump(),
-        environment=read_json(METRICS / "environment.json"),
-        trained=read_json(METRICS / "train.json"),
-        metrics=read_json(METRICS / "evaluate.json"),
+        environment=read_json(METRICS / "environment.json", ENVIRONMENT),
+        trained=read_json(METRICS / "train.json", TRAINED),
+        metrics=read_json(METRICS / "evaluate.json", MEASURED),
         confusion_matrix=read_confusion_matrix(PREDICTIONS / "confusion_matrix.csv", chosen.classes),
-        classes=read_table(METRICS / "classes.csv", "class", "precision", "recall", "f1", "recall_low", "recall_high"),
-        mistakes=read_table(METRICS / "mistakes.csv", "index", "label", "predicted", "confidence"),
-        history=read_table(METRICS / "history.csv", "epoch", *curves),
-        roc=read_table(METRICS / "roc.csv", "class", "false_positive_rate", "true_positive_rate"),
-        reliability=read_table(METRICS / "reliability.csv", "images", "confidence", *INTERVAL),
-        robustness=read_table(METRICS / "robustness.csv", "corruption", "accuracy", "images"),
-        series=read_table(PREDICTIONS / "series.csv", "group", "images", "right", *INTERVAL),
-        suspects=read_table(
-            PREDICTIONS / "suspects.csv", "part", "index", "label", "suggested", "probability_of_suggested"
+        classes=read_table(METRICS / "classes.csv", {"class": str, **dict.fromkeys(rates, float)}),
+        mistakes=read_table(
+            METRICS / "mistakes.csv", {"index": of_test, "label": label, "predicted": label, "confidence": float}
         ),
+        history=read_table(METRICS / "history.csv", {"epoch": int, **CURVES}),
+        roc=read_table(METRICS / "roc.csv", {"class": str, "false_positive_rate": float, "true_positive_rate": float}),
+        reliability=read_table(METRICS / "reliability.csv", {"images": int, **of_bin}),
+        robustness=read_table(METRICS / "robustness.csv", {"corruption": str, "accuracy": float, "images": int}),
+        series=read_table(PREDICTIONS / "series.csv", {"group": int, "images": int, "right": int, **INTERVAL}),
+        suspects=read_table(PREDICTIONS / "suspects.csv", suspect),
         predictions=read_predictions(PREDICTIONS / "test.csv"),
         corrupted=read_images(PREDICTIONS / "corrupted.npy"),
         images=images,
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object at `path`. Raises `UserError` if it is missing or not JSON."""
+def read_json(path: Path, kinds: Kinds) -> dict[str, Any]:
+    """The JSON object at `path`. Raises `UserError` if it is missing, not JSON, or has other values than `kinds`."""
     try:
-        values: dict[str, Any] = json.loads(_text(path))
-        return values
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path} line {error.lineno}: not valid JSON ({error.msg}); remake it with `dvc repro`"
-        ) from None
+        values = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        line = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise UserError(f"{path}{line}: not valid JSON ({getattr(error, 'msg', error)}); {REMAKE}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds no keys; {REMAKE}")
+    for key, kind in kinds.items():
+        fits = isinstance(values.get(key), (int, float) if kind is float else kind)  # type: ignore[arg-type]
+        if not fits:
+            raise UserError(f"{path}: {key} is {_short(values.get(key))}; {REMAKE}")
+    return values
 
 
-def read_table(path: Path, *columns: str) -> Rows:
+def read_table(path: Path, kinds: Kinds) -> Rows:
     """The rows of the CSV file at `path`, values as text.
 
-    Raises `UserError` if the file is missing or lacks one of `columns`.
+    Raises `UserError` if the file is missing, lacks a column of `kinds`, or has a value that is not of its kind.
     """
-    return list(_rows(path, columns))
+    return list(_rows(path, kinds))
 
 
 def read_predictions(path: Path) -> np.ndarray:
     """Of each row of the CSV file at `path`: `confidence` float64, and `right` bool. Raises as `read_table` does."""
-    rows = _rows(path, ("label", "predicted", "confidence"))
+    rows = _rows(path, {"label": str, "predicted": str, "confidence": float})
     values = ((float(row["confidence"]), row["label"] == row["predicted"]) for row in rows)
     return np.fromiter(values, np.dtype([("confidence", np.float64), ("right", np.bool_)]))
 
@@ -105,30 +126,64 @@ def read_confusion_matrix(path: Path, classes: list[str]) -> np.ndarray:
 
     Raises `UserError` if its rows are not the `classes` in that order.
     """
-    rows = read_table(path, "actual", *classes)
+    rows = read_table(path, {"actual": str, **dict.fromkeys(classes, int)})
     if [row["actual"] for row in rows] != classes:
-        raise UserError(f"{path}: its rows are not the classes of the data set; remake it with `dvc repro`")
+        raise UserError(f"{path}: its rows are not the classes of the data set; {REMAKE}")
     return np.array([[int(row[name]) for name in classes] for row in rows], np.int64)
 
 
 def read_images(path: Path) -> np.ndarray:
-    """The array at `path`, memory-mapped. Raises `UserError` if it is missing."""
+    """The array at `path`, memory-mapped: uint8 of three dimensions or more. Raises `UserError` if it is none."""
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r")
-        return array
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise UserError(_missing(path)) from None
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}); {REMAKE}") from None
+    if getattr(array, "dtype", None) != np.uint8 or array.ndim < 3:
+        raise UserError(f"{path}: holds no images; {REMAKE}")
+    return array
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+def below(end: int, text: str) -> int:
+    """The whole number that `text` means. Raises `ValueError` if it is not 0 to below `end`."""
+    if not 0 <= (number := int(text)) < end:
+        raise ValueError
+    return number
+
+
+def number_or_nothing(text: str) -> float:
+    """The number that `text` means, 0 if it is empty, as for a bin without images."""
+    return float(text or 0)
+
+
+def _rows(path: Path, kinds: Kinds) -> Iterator[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
-            if missing := [column for column in columns if column not in (reader.fieldnames or [])]:
-                raise UserError(f"{path}: no column {', '.join(missing)}; remake it with `dvc repro`")
-            yield from reader
+            if missing := [column for column in kinds if column not in (reader.fieldnames or [])]:
+                raise UserError(f"{path}: no column {', '.join(missing)}; {REMAKE}")
+            for row in reader:
+                for column, kind in kinds.items():
+                    if not _is(kind, row[column]):
+                        raise UserError(f"{path} line {reader.line_num}: {column} is {_short(row[column])}; {REMAKE}")
+                yield row
     except FileNotFoundError:
         raise UserError(_missing(path)) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a table in UTF-8 ({error}); {REMAKE}") from None
+
+
+def _is(kind: Callable[[Any], Any], text: str | None) -> bool:
+    """Whether `text` is a value of this `kind`; a number is a finite one."""
+    try:
+        return text is not None and (kind is str or math.isfinite(kind(text)))
+    except (ValueError, OverflowError):
+        return False
+
+
+def _short(value: object) -> str:
+    return "missing" if value is None else f"{value!r:.60}"
 
 
 def _text(path: Path) -> str:
