@@ -21,6 +21,7 @@ from stages.common.entry import UserError
 
 FILE = Path("corrections.csv")
 COLUMNS = ["dataset", "image", "from", "to", "pixels"]
+CONFLICT = ("<<<<<<<", "=======", ">>>>>>>")  # how Git marks one
 SIDE = 28  # pixels of an image that people added
 
 
@@ -90,6 +91,8 @@ def rows(path: Path = FILE) -> list[tuple[int, dict[str, str]]]:
         raise UserError(f"{path}: not a table in UTF-8 ({error})") from None
     if missing := [column for column in COLUMNS if column not in (table.fieldnames or [])]:
         raise UserError(f"{path}: no column {', '.join(missing)}")
+    if unsettled := [number for number, row in lines if row["dataset"].startswith(CONFLICT)]:
+        raise UserError(f"{path} line {unsettled[0]}: a conflict of a merge: keep the right rows and delete the marks")
     return lines
 
 
@@ -108,7 +111,7 @@ def pixels(text: str, where: str) -> np.ndarray:
         picture = Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"])
         if picture.size == (SIDE, SIDE):
             return np.asarray(picture.convert("L"))
-    except (binascii.Error, UnidentifiedImageError, OSError, SyntaxError, ValueError):
+    except (binascii.Error, UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError):
         pass
     raise UserError(f"{where}: pixels are no PNG file of {SIDE}×{SIDE} pixels in base64")
 

@@ -1,7 +1,10 @@
 """What people decide about labels is a line in a table: the pipeline applies it and shows it."""
 
+import base64
 import shutil
+import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -16,6 +19,10 @@ CLASSES = list("0123456789")
 HEAD = ",".join(COLUMNS)
 HASH = "0123456789abcdef0123456789abcdef"
 DRAWN = as_png(np.full((28, 28), 77, np.uint8))
+# A PNG file that announces 10 billion pixels: the length, name and content of its header, and their checksum.
+HEADER = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+HEADER = struct.pack(">I", 13) + HEADER + struct.pack(">I", zlib.crc32(HEADER))
+BOMB = base64.b64encode(b"\x89PNG\r\n\x1a\n" + HEADER).decode()
 
 
 def table(folder, *lines):
@@ -41,6 +48,9 @@ def test_rows_of_other_data_sets_are_not_read(tmp_path):
         (f"mnist,,,,{DRAWN}", "line 2: to is empty"),
         ("mnist,,,3,bm8=", "line 2: pixels are no PNG file of 28×28"),
         (f"mnist,,,3,{as_png(np.zeros((8, 8), np.uint8))}", "line 2: pixels are no PNG file of 28×28"),
+        (f"mnist,,,3,{BOMB}", "line 2: pixels are no PNG file of 28×28"),
+        (f"<<<<<<< HEAD\nmnist,{HASH},4,9,", "line 2: a conflict of a merge"),
+        (f"mnist,{HASH},4,9,\n>>>>>>> other", "line 3: a conflict of a merge"),
         (f"mnist,{HASH},4,9,\nmnist,{HASH},4,7,", "line 3: this image has a row already"),
     ],
 )
