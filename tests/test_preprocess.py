@@ -219,6 +219,28 @@ def test_refused_data_are_not_prepared(raw):
     assert not Path("data/prepared").exists()
 
 
+@pytest.mark.parametrize("verdict", [b"", b"[]", b"{}", b'{"success": "no"}', b"\xff", b"[" * 100_000])
+def test_a_verdict_that_says_nothing_prepares_nothing(raw, verdict):
+    Path("data/verdict.json").write_bytes(verdict)
+    with pytest.raises(UserError, match=r"data/verdict\.json is missing or says nothing"):
+        main()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("train-writers.csv", b"", "train-writers.csv: no column writer or series"),
+        ("train-writers.csv", bytes(100), "train-writers.csv: no column writer or series"),
+        ("train-labels-idx1-ubyte", bytes([0, 0, 8, 1, 0, 0, 0, 0]), "400 images of 28×28 pixels and 0 labels"),
+        ("t10k-images-idx3-ubyte", bytes([0, 0, 8, 3, *bytes(12)]), "0 images of 0×0 pixels and 60 labels"),
+    ],
+)
+def test_raw_data_that_do_not_fit_together_are_refused(raw, name, content, message):
+    (raw / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        main()
+
+
 WRITERS = {"train": np.arange(1437) * 7 % 41, "t10k": np.arange(360) % 50}
 SERIES = {"train": np.arange(1437) % 8, "t10k": np.arange(360) % 5}
 

@@ -394,6 +394,19 @@ def test_a_part_without_writers_lacks_all_of_them(raw, monkeypatch):
     assert lines(refusal()) == ["t10k: 360 of 360 images have no writer: indices 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"]
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe,1"])
+def test_a_table_of_writers_that_is_none(raw, content):
+    (raw / "train-writers.csv").write_bytes(content)
+    assert "data/raw/train-writers.csv: not a table" in refusal()
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"name": [], "files": {}}', b'{"name": "digits", "files": 7}'])
+def test_a_description_that_is_none(raw, content):
+    (raw / "dataset.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"data/raw/dataset\.json cannot be read"):
+        main()
+
+
 def test_fewer_writers_than_images(raw):
     save_writers(raw, "train", 1436, set())
     assert "train: 1,437 images but 1,436 rows in data/raw/train-writers.csv" in refusal()

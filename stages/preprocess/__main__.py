@@ -24,7 +24,7 @@ PARTS = ("train", "validation", "test")
 
 def main() -> None:
     p = parameters.read("preprocess", Preprocess)
-    if not json.loads(VERDICT.read_text(encoding="utf-8"))["success"]:
+    if not passed(VERDICT):
         raise UserError(f"{VERDICT} says that the data failed its checks: nothing is prepared from it")
     chosen = datasets.chosen(Preprocessed)
     form = Form(p.image_size, p.channels, chosen.prepare)
@@ -65,6 +65,17 @@ def main() -> None:
         f"preprocess: {counts['train']:,} train, {counts['validation']:,} validation ({split}), "
         f"{counts['test']:,} test images of {'×'.join(map(str, form.shape))}"
     )
+
+
+def passed(verdict: Path) -> bool:
+    """What the file `verdict` says about the data. Raises `UserError` if it is missing or says nothing."""
+    try:
+        success = json.loads(verdict.read_text(encoding="utf-8"))["success"]
+        if isinstance(success, bool):
+            return success
+    except (ValueError, TypeError, KeyError, RecursionError, FileNotFoundError):
+        pass
+    raise UserError(f"{verdict} is missing or says nothing: make it with `dvc repro -f validate`")
 
 
 def with_right_labels(known: dict[str, dict[str, np.ndarray]], corrected: list[Relabelled]) -> list[np.ndarray]:

@@ -45,14 +45,21 @@ def read_known(folder: Path, prefix: str, columns: tuple[str, ...]) -> dict[str,
     """What is known of each image of a raw part: `labels` uint8 (N,), a memory map, and those of the `columns` that its
     table of writers has: `writers` uint16 (N,), `series` uint8 (N,).
 
-    Raises `UserError` if one of these is no such number.
+    Raises `UserError` if one of these is no such number, or if there is not an image for each label.
     """
-    known = {"labels": read_idx(folder / f"{prefix}-labels-idx1-ubyte", dimensions=1)}
+    labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte", dimensions=1)
+    images = read_images(folder, prefix)
+    if len(images) != len(labels) or not images.size:
+        size = "×".join(map(str, images.shape[1:]))
+        raise UserError(f"{folder}: {prefix} has {len(images):,} images of {size} pixels and {len(labels):,} labels")
+    known = {"labels": labels}
     table = folder / f"{prefix}-writers.csv"
     if not table.exists():
         return known
     with table.open(newline="", encoding="utf-8") as rows:
-        names = next(csv.reader(rows))
+        names = next(csv.reader(rows), [])
+        if not COLUMNS.keys() & set(names):
+            raise UserError(f"{table}: no column {' or '.join(COLUMNS)}: run `dvc repro -f download`")
         for column in (column for column in columns if column in names):
             name, dtype = COLUMNS[column]
             rows.seek(0)

@@ -36,10 +36,13 @@ def read_description(folder: Path) -> Description:
     path = folder / "dataset.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return Description(values["name"], values["files"], values.get("done", []))
+        description = Description(values["name"], values["files"], values.get("done", []))
+        if list(map(type, description)) != [str, dict, list]:
+            raise TypeError
+        return description
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the download stage first (dvc repro download)") from None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise UserError(f"{path} cannot be read: run the download stage again (dvc repro -f download)") from None
 
 
@@ -64,8 +67,11 @@ def open_split(folder: Path, name: str, image_size: int) -> Split:
         raise UserError(f"{name}: {len(images):,} images but {len(labels):,} labels in {folder}")
     writers = _writers(folder, name)
     if writers.exists():
-        with pd.read_csv(writers, chunksize=LINES) as chunks:
-            known = sum(map(len, chunks))
+        try:
+            with pd.read_csv(writers, chunksize=LINES) as chunks:
+                known = sum(map(len, chunks))
+        except ValueError as error:  # of pandas, or not UTF-8
+            raise UserError(f"{writers}: not a table ({error}): run `dvc repro -f download`") from None
         if known != len(images):
             raise UserError(f"{name}: {len(images):,} images but {known:,} rows in {writers}")
     if not len(images):
