@@ -19,7 +19,7 @@ from stages.download import pictures
 from stages.download.contents import GZIP_MAGIC, LARGEST_FILE_BYTES, MirrorError, blocks_of
 from stages.download.mirrors import from_folder
 from stages.download.params import IDX_FILES, WHOLE_FOLDER
-from stages.download.readers import ZIP_MAGIC, arrow
+from stages.download.readers import ZIP_MAGIC, arrow, npz_shapes
 
 LABELS = ("label", "labels", "class", "target", "y", "digit")  # usual names of a column of labels
 GROUPS = ("person", "writer", "author", "user", "group")  # and of one that says who made a picture
@@ -108,8 +108,7 @@ def with_sums(folder: Path, parts: dict[str, Any]) -> dict[str, Any]:
 
 def of_npz(folder: Path, name: str) -> Found:
     """Pairs of an array of images and one of labels, told by their shapes; the test pair by its name or its size."""
-    with np.load(folder / name, allow_pickle=False) as arrays:
-        shapes = {key: arrays[key].shape for key in arrays.files}
+    shapes = npz_shapes(folder / name)
     pairs = []
     for key in (key for key, shape in shapes.items() if len(shape) > 2):
         answers = [other for other, shape in shapes.items() if len(shape) < 3 and math.prod(shape) == shapes[key][0]]

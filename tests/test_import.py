@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +201,8 @@ def test_classes_may_be_words_and_the_name_of_a_path_may_say_who(project, place,
         (["bad.csv"], "bad.csv: cannot be read: No columns to parse from file"),
         (["empty", "--name", "null"], "NAME is 'null', must begin with a letter"),
         (["bad.npz"], "bad.npz: cannot be read: "),
+        (["text.npz"], "text.npz: cannot be read: .*magic string"),
+        (["lies.npz"], "lies.npz: cannot be read: x.npy is shorter than it says"),
         (["bad.parquet"], "bad.parquet: cannot be read: "),
         (["one", "--group", "("], "one: cannot be read: missing \\), unterminated subpattern"),
     ],
@@ -209,6 +212,10 @@ def test_what_cannot_be_imported_is_told_and_nothing_is_written(project, argumen
     Path("bad.csv").write_bytes(b"")
     Path("bad.npz").write_bytes(b"PK no zip")
     Path("bad.parquet").write_bytes(b"no table")
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (9, 999999, 999999)}".ljust(117) + b"\n"
+    for name, content in {"text.npz": b"no array", "lies.npz": b"\x93NUMPY\x01\x00\x76\x00" + header}.items():
+        with zipfile.ZipFile(name, "w") as archive:
+            archive.writestr("x.npy", content)
     for name in ("empty", "flat", "one/a"):
         Path(name).mkdir(parents=True)
     for number in range(12):

@@ -2,6 +2,7 @@
 
 import bz2
 import io
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -86,13 +87,32 @@ def npz_part(file: str, path: Path, names: list[str]) -> Part:
     try:
         if not begins(path, ZIP_MAGIC):
             raise ValueError("no zip")
+        shapes = npz_shapes(path)
+        if missing := [name for name in names if name not in shapes]:
+            raise UserError(f"{file}: has no array {missing[0]}, only {', '.join(shapes)}")
         with np.load(path, allow_pickle=False) as arrays:
-            if missing := [name for name in names if name not in arrays]:
-                raise UserError(f"{file}: has no array {missing[0]}, only {', '.join(arrays.files)}")
             images, labels = (arrays[name] for name in names)
     except (ValueError, zipfile.BadZipFile, OSError) as error:
         raise UserError(f"{file}: not an .npz file of plain arrays ({error})") from None
     return Part(as_pixels(file, images), flat(file, labels, len(images)))
+
+
+def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each array of an .npz file, by name; only the beginnings of the arrays are read.
+
+    Raises `ValueError` or `BadZipFile` if the file is damaged or holds something else, which could be of any size.
+    """
+    shapes = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
+            if math.prod(shape) * dtype.itemsize > member.file_size:
+                raise ValueError(f"{member.filename} is shorter than it says")
+            shapes[member.filename.removesuffix(".npy")] = shape
+    return shapes
 
 
 def csv_part(file: str, path: Path, source: Source) -> Part:
