@@ -548,6 +548,9 @@ def test_a_scheme_whose_package_is_missing_names_it(tmp_path, scheme, package):
         ("s3://key:sec/ret@bucket/folder", "s3://***@bucket/folder"),
         ("https://host:8080/path/a@b", "https://host:8080/path/a@b"),
         ("/home/me/a?b=c", "/home/me/a?b=c"),
+        ("/home/\x1b[2J\nme", "/home/\\x1b[2J\\nme"),
+        ("https://host/\x1b[2J", "https://host/\\x1b[2J"),
+        ("https://host/" + "a" * 1000, "https://host/" + "a" * 287 + "…"),
     ],
 )
 def test_an_address_is_printed_without_its_secrets(mirror, printed):

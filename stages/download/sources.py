@@ -72,9 +72,10 @@ def _pictures(mirrors: list[str], source: Source) -> tuple[Parts, list[str]]:
         if is_url(mirror):
             failures.append(f"{masked(mirror)}: pictures are read from a folder of this machine, not from an address")
         elif not path.is_dir():
-            failures.append(f"{mirror}: no such folder")
+            failures.append(f"{masked(mirror)}: no such folder")
         elif (is_now := pictures.checksum(path)) != source.files[WHOLE_FOLDER].partition(":")[2]:
-            failures.append(f"{mirror}: other pictures than the entry means (their checksum is sha256:{is_now})")
+            other = f"other pictures than the entry means (their checksum is sha256:{is_now})"
+            failures.append(f"{masked(mirror)}: {other}")
         else:
             return pictures.folder_parts(path, source), [pictures.sentence(path, source)]
     raise MirrorError("; ".join(failures) or "no folder is named")

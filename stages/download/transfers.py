@@ -13,7 +13,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from stages.download.addresses import masked
+from stages.download.addresses import masked, printable
 from stages.download.contents import MirrorError, check_size, is_page
 
 HTTP_BLOCK_BYTES = 2**16  # at most: what has arrived counts at once, for a slow line must not pass for a dead one
@@ -152,7 +152,7 @@ def _explained(error: Exception, size: int, timeout_seconds: float) -> MirrorErr
         return MirrorError(f"needs a package that is not installed ({str(error).splitlines()[0]})")
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
-        return MirrorError(f"HTTP {status} {error.response.reason}", status >= 500 or status in (408, 429))
+        return MirrorError(printable(f"HTTP {status} {error.response.reason}"), status >= 500 or status in (408, 429))
     # requests wraps urllib3's errors at different depths; the innermost says what happened.
     inner = error.args[0] if error.args else error
     inner = getattr(inner, "reason", inner)
