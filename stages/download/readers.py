@@ -106,9 +106,9 @@ def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             with archive.open(member) as file:
-                version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+                version = np.lib.format.read_magic(file)
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
+                shape, _, dtype = read(file)
             if math.prod(shape) * dtype.itemsize > member.file_size:
                 raise ValueError(f"{member.filename} is shorter than it says")
             shapes[member.filename.removesuffix(".npy")] = shape
