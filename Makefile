@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the virtual environment is made if it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help run import grow predict pictures serve drift correct test lint check fresh reproduce base kind review compare history push resolve comparison noise score identical
+.PHONY: help run import grow predict pictures serve drift correct test lint check fresh reproduce base kind review compare history push resolve comparison noise score identical torture
 .PHONY: lock python repository
 
 # Bytecode makes each stage start seconds faster.
@@ -88,6 +88,9 @@ score: $(BIN)/.installed ## score the trained model on the test images of anothe
 
 identical: $(BIN)/.installed ## run the pipeline twice in unlike surroundings and compare every byte (PORTABLE=1: the digits)
 	@python -m tools.identical $(if $(PORTABLE),--portable)
+
+torture: $(BIN)/.installed ## damage, kill and crowd the pipeline in copies; minutes (PARTS="kill hostile")
+	@python -m benchmarks.torture -- $${PARTS:-}
 
 lock: $(BIN)/.installed-dev ## pin the newest versions that requirements*.in allow
 	@python -m tools.lock

@@ -1,0 +1,1 @@
+"""What may happen to a pipeline, done to it on purpose."""
