@@ -435,6 +435,7 @@ def test_names_beyond_the_font_get_an_index():
         ("metrics/roc.csv", b"class,true_positive_rate,false_positive_rate\n0,inf,1\n", "true_positive_rate is 'inf'"),
         ("metrics/roc.csv", b"class,true_positive_rate,false_positive_rate\n0,1\n", "false_positive_rate is missing"),
         ("metrics/mistakes.csv", b"index,label,predicted,confidence\n0,99,0,1\n", "line 2: label is '99'"),
+        ("metrics/robustness.csv", b"corruption,accuracy,images\na,1,9\na,1,9\nb,1,9\n", "the same number of rows"),
         ("metrics/evaluate.json", b"[]", "holds no keys"),
         ("metrics/evaluate.json", b"{}", "accuracy is missing"),
         ("metrics/evaluate.json", b"[" * 100_000, "not valid JSON"),

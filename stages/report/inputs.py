@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -81,7 +82,7 @@ def read(chosen: Reported) -> Inputs:
         history=read_table(METRICS / "history.csv", {"epoch": int, **CURVES}),
         roc=read_table(METRICS / "roc.csv", {"class": str, "false_positive_rate": float, "true_positive_rate": float}),
         reliability=read_table(METRICS / "reliability.csv", {"images": int, **of_bin}),
-        robustness=read_table(METRICS / "robustness.csv", {"corruption": str, "accuracy": float, "images": int}),
+        robustness=read_robustness(METRICS / "robustness.csv"),
         series=read_table(PREDICTIONS / "series.csv", {"group": int, "images": int, "right": int, **INTERVAL}),
         suspects=read_table(PREDICTIONS / "suspects.csv", suspect),
         predictions=read_predictions(PREDICTIONS / "test.csv"),
@@ -114,6 +115,14 @@ def read_table(path: Path, kinds: Kinds) -> Rows:
     return list(_rows(path, kinds))
 
 
+def read_robustness(path: Path) -> Rows:
+    """The rows of robustness.csv. Raises as `read_table` does, and if a corruption has more rows than another."""
+    rows = read_table(path, {"corruption": str, "accuracy": float, "images": int})
+    if len({*Counter(row["corruption"] for row in rows).values()}) != 1:
+        raise UserError(f"{path}: not every corruption has the same number of rows; {REMAKE}")
+    return rows
+
+
 def read_predictions(path: Path) -> np.ndarray:
     """Of each row of the CSV file at `path`: `confidence` float64, and `right` bool. Raises as `read_table` does."""
     rows = _rows(path, {"label": str, "predicted": str, "confidence": float})
@@ -135,10 +144,11 @@ def read_confusion_matrix(path: Path, classes: list[str]) -> np.ndarray:
 def read_images(path: Path) -> np.ndarray:
     """The array at `path`, memory-mapped: uint8 of three dimensions or more. Raises `UserError` if it is none."""
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(over="ignore"):  # of a shape beyond any size, which is refused below
+            array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise UserError(_missing(path)) from None
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, OverflowError) as error:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}); {REMAKE}") from None
     if getattr(array, "dtype", None) != np.uint8 or array.ndim < 3:
         raise UserError(f"{path}: holds no images; {REMAKE}")
