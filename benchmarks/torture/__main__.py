@@ -45,11 +45,13 @@ def main() -> None:
             sys.exit(f"torture: an undisturbed run failed\n{ended.errors}")
         for part in parts:
             start = time.monotonic()
-            results = PARTS[part](base)
-            failed = [(name, found) for name, found in results if found]
-            for name, found in failed:
-                print(f"  {name}: {'; '.join(found)}")
-            rows.append((part, len(results), len(failed), time.monotonic() - start))
+            tried = failed = 0
+            for name, found in PARTS[part](base):
+                tried += 1
+                if found:
+                    failed += 1
+                    print(f"  {name}: {'; '.join(found)}", flush=True)
+            rows.append((part, tried, failed, time.monotonic() - start))
     print(f"{'part':12} {'tried':>6} {'failed':>7} {'time':>8}")
     for part, tried, failures, seconds in rows:
         print(f"{part:12} {tried:>6} {failures:>7} {seconds:>6.0f} s")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.torture.sandbox import Ended, copied, in_plain_words, made, recovered, run, surroundings, tree
+from benchmarks.torture.sandbox import Ended, Found, copied, in_plain_words, made, recovered, run, surroundings, tree
 from record.parameters import STAGES
 
 SAYS_SO = ("no space left", "file too large")
@@ -18,7 +18,7 @@ ROOM_MB = (0.02, 0.1, 0.3, 0.6, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7)  # in which not a
 LIMITS_KB = (1, 4, 16, 40, 80, 100, 200, 400, 600, 800, 900, 1000)  # of one file
 
 
-def full_disk(base: Path) -> list[tuple[str, list[str]]]:
+def full_disk(base: Path) -> Found:
     """Each size of the disk and what went wrong on it. `base` is a copy of the repository with a finished run."""
     reference = tree(base)
     with TemporaryDirectory() as name:
@@ -26,16 +26,15 @@ def full_disk(base: Path) -> list[tuple[str, list[str]]]:
         fresh = made(parent / "fresh")
         if not mounts(parent / "try"):
             print("full_disk: no right to mount, so that the size of a file is limited instead")
-            return [
-                (f"files of {limit} KB", limited(fresh, reference, parent / f"{limit}", limit)) for limit in LIMITS_KB
-            ]
+            for kb in LIMITS_KB:
+                yield f"files of {kb} KB", limited(fresh, reference, parent / f"{kb}", kb)
+            return
         print("full_disk: on a tmpfs of each size")
-        whole = ("dvc", "repro", "--no-run-cache")
-        found = [(f"{room} MB left", small(fresh, reference, parent / f"{room}", room, *whole)) for room in ROOM_MB]
+        for room in ROOM_MB:
+            yield f"{room} MB left", small(fresh, reference, parent / f"{room}", room, "dvc", "repro", "--no-run-cache")
         for stage in STAGES:
             # The outputs of the stage are there: it needs room for a second copy.
-            found.append((f"{stage} alone", small(base, reference, parent / stage, 0.004, f"stages.{stage}")))
-        return found
+            yield f"{stage} alone", small(base, reference, parent / stage, 0.004, f"stages.{stage}")
 
 
 def small(start: Path, reference: dict[str, str], disk: Path, room: float, *command: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,6 +12,7 @@ from benchmarks.torture.sandbox import (
     ACCEPTED,
     MEGABYTES,
     MEGABYTES_TRAINING,
+    Found,
     complaints,
     copied,
     litter,
@@ -19,16 +21,19 @@ from benchmarks.torture.sandbox import (
 )
 
 
-def hostile(base: Path) -> list[tuple[str, list[str]]]:
+def hostile(base: Path) -> Found:
     """Each case and what went wrong in it. `base` is a copy of the repository in which the pipeline has run."""
+    harmless = []
     with TemporaryDirectory() as folder, mirrors.serving(Path(folder)) as addresses, ThreadPoolExecutor(2) as pool:
         inputs = list(cases(base, addresses))
-        numbered = [(case, Path(folder) / f"case {number}") for number, case in enumerate(inputs)]
-        results = list(pool.map(lambda pair: tried(base, *pair), numbered))
-    harmless = [case.name for case, found in zip(inputs, results) if found == [ACCEPTED] and case.may_pass]
+        folders = [Path(folder) / f"case {number}" for number in range(len(inputs))]
+        for case, found in zip(inputs, pool.map(partial(tried, base), inputs, folders)):
+            if case.may_pass and found == [ACCEPTED]:
+                harmless.append(case.name)
+                found = []
+            yield case.name, found
     print(f"hostile: of {len(inputs)} inputs, {len(harmless)} were accepted, whose damage nobody can know:")
     print("\n".join(f"  {name}" for name in harmless))
-    return [(case.name, [] if case.name in harmless else found) for case, found in zip(inputs, results)]
 
 
 def tried(base: Path, case: Case, folder: Path) -> list[str]:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.torture.sandbox import copied, kill_group, recovered, run, started, tree
+from benchmarks.torture.sandbox import Found, copied, kill_group, recovered, run, started, tree
 from record.parameters import STAGES
 
 MOMENTS = 10  # of each stage, in each of two ways: dvc and all its children, and the stage's process alone
@@ -16,7 +16,7 @@ WHOLE = 12  # of a whole `dvc repro`
 GRACE = 10  # seconds in which the processes of a killed group must have ended
 
 
-def kill(base: Path) -> list[tuple[str, list[str]]]:
+def kill(base: Path) -> Found:
     """Each moment and what went wrong after it. `base` is a copy of the repository in which the pipeline has run."""
     reference = tree(base)
     with TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
@@ -35,7 +35,7 @@ def kill(base: Path) -> list[tuple[str, list[str]]]:
             for who in [("the group", "the stage")[number % 2]]
         ]
         numbered = [(Path(folder) / f"moment {number}", *task) for number, task in enumerate(tasks)]
-        return list(pool.map(lambda task: killed(base, reference, *task), numbered))
+        yield from pool.map(lambda task: killed(base, reference, *task), numbered)
 
 
 def moments(seconds: float, count: int) -> list[float]:

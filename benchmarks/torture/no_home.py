@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.torture.sandbox import copied, in_plain_words, made, recovered, run, surroundings, tree
+from benchmarks.torture.sandbox import Found, copied, in_plain_words, made, recovered, run, surroundings, tree
 
 PLACES = ("Müller's  Zahlen $HOME #1 %s", "-rf", "x" * 200, "ﾃｽﾄ 🙂")
 CLOSED = (".git", ".dvc", "data", "models", "metrics", "reports", ".")
@@ -25,20 +25,18 @@ VARIABLES: dict[str, dict[str, str | None]] = {
 }
 
 
-def no_home(base: Path) -> list[tuple[str, list[str]]]:
+def no_home(base: Path) -> Found:
     """Each kind of surroundings and what went wrong in them. `base` is a copy of the repository with a finished run."""
     reference = tree(base)
-    found = []
     with TemporaryDirectory() as name:
         parent = Path(name)
         fresh = made(parent / "fresh")
         for what, variables in VARIABLES.items():
-            found.append((what, tried(fresh, reference, parent / what, variables)))
+            yield what, tried(fresh, reference, parent / what, variables)
         for place in PLACES:
-            found.append((f"in the folder {place[:30]}", tried(fresh, reference, parent / place, {})))
+            yield f"in the folder {place[:30]}", tried(fresh, reference, parent / place, {})
         for closed in CLOSED:
-            found.append((f"{closed} read-only", tried(fresh, reference, parent / f"closed {closed}", {}, closed)))
-    return found
+            yield f"{closed} read-only", tried(fresh, reference, parent / f"closed {closed}", {}, closed)
 
 
 def tried(

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -167,4 +167,5 @@ def litter(before: dict[str, str], after: dict[str, str]) -> list[str]:
     return [f"left {name}" for name in sorted(after.keys() - before.keys()) if TEMPORARY.search(name)]
 
 
-Part = Callable[[Path], list[tuple[str, list[str]]]]
+Found = Iterator[tuple[str, list[str]]]  # what was tried, and what is wrong after it
+Part = Callable[[Path], Found]

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.torture.sandbox import copied, in_plain_words, made, recovered, run, tree
+from benchmarks.torture.sandbox import Found, copied, in_plain_words, made, recovered, run, tree
 from record.parameters import STAGES
 
 WHOLE, LAUNCHER = ("dvc", "repro", "--no-run-cache"), ("tools.run",)
@@ -12,10 +12,9 @@ PAIRS = {"two dvc repro": (WHOLE, WHOLE), "two launchers": (LAUNCHER, LAUNCHER),
 PAIRS |= {f"two of {stage}": ((f"stages.{stage}",), (f"stages.{stage}",)) for stage in STAGES}
 
 
-def together(base: Path) -> list[tuple[str, list[str]]]:
+def together(base: Path) -> Found:
     """Each pair and what went wrong. `base` is a copy of the repository with a finished run."""
     reference = tree(base)
-    found = []
     with TemporaryDirectory() as parent, ThreadPoolExecutor(2) as pool:
         fresh = made(Path(parent) / "fresh")
         for name, pair in PAIRS.items():
@@ -24,5 +23,4 @@ def together(base: Path) -> list[tuple[str, list[str]]]:
             wrong = [line for each in ended for line in in_plain_words(each)]
             if all(each.code for each in ended):
                 wrong.append("both failed")
-            found.append((name, wrong + recovered(folder, reference)))
-    return found
+            yield name, wrong + recovered(folder, reference)
