@@ -2,7 +2,9 @@
 
 import re
 
-LONGEST = 300  # characters of others that are printed
+from stages.common.entry import printable
+
+LONGEST = 300  # characters of an address that are printed
 AS_THEY_ARE = (".bz2", ".csv", ".gz", ".npz", ".parquet", ".zip")
 
 
@@ -25,17 +27,15 @@ def stored(name: str) -> str:
 def masked(mirror: str) -> str:
     """`mirror` as it may be printed: `***` stands for user and password and for every value of the query."""
     if not is_url(mirror):
-        return printable(mirror)
+        return printable(_short(mirror))
     folder, query = _split(mirror)
     # The second form: a password with a slash in it, which is an invalid address, but a secret all the same.
     folder = re.sub(r"(?<=://)([^/]*|[^/:]*:(?!\d*/).*)@", "***@", folder)
-    return printable(folder + query[:1] + re.sub(r"([^&;=]*=)?[^&;]+", r"\1***", query[1:]))
+    return printable(_short(folder + query[:1] + re.sub(r"([^&;=]*=)?[^&;]+", r"\1***", query[1:])))
 
 
-def printable(text: str) -> str:
-    """`text` of somebody else, cut to a line's length, and without characters that a terminal would obey."""
-    short = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in short)
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _split(mirror: str) -> tuple[str, str]:

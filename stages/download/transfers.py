@@ -13,7 +13,8 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from stages.download.addresses import masked, printable
+from stages.common.entry import printable
+from stages.download.addresses import masked
 from stages.download.contents import MirrorError, check_size, is_page
 
 HTTP_BLOCK_BYTES = 2**16  # at most: what has arrived counts at once, for a slow line must not pass for a dead one
