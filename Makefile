@@ -96,19 +96,13 @@ lock: $(BIN)/.installed-dev ## pin the newest versions that requirements*.in all
 	@python -m tools.lock
 
 $(BIN)/.installed: requirements.txt | python repository
-	@"$(PYTHON)" -m venv .venv
-	@echo "Installing the pinned requirements into .venv (a few minutes, once)"
-	@python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@touch $@
+	@"$(PYTHON)" tools/install.py $< $@
 
 $(BIN)/.installed-serve: requirements-serve.txt $(BIN)/.installed
-	@echo "Installing what the server needs into .venv (once)"
-	@python -m pip install --quiet --disable-pip-version-check -r requirements-serve.txt
-	@touch $@
+	@"$(PYTHON)" tools/install.py $< $@
 
 $(BIN)/.installed-dev: requirements-dev.txt $(BIN)/.installed
-	@python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@
+	@"$(PYTHON)" tools/install.py $< $@
 
 python:
 	@"$(or $(PYTHON),false)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
