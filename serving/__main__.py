@@ -26,6 +26,8 @@ from serving.revision import source
 from serving.service import Settings
 from stages.common.entry import UserError, run
 
+LONGEST = 3600  # seconds that a request may take
+
 
 def main() -> None:
     options = argparse.ArgumentParser(
@@ -54,7 +56,7 @@ def main() -> None:
     )
     limits.add_argument("--queue", type=natural, default=Settings.queue, help="requests that may wait (default: 64)")
     limits.add_argument(
-        "--seconds", type=float, default=Settings.seconds, help="time limit for a request (default: 10)"
+        "--seconds", type=seconds, default=Settings.seconds, help="time limit for a request (default: 10)"
     )
     limits.add_argument("--rows", type=positive, default=ROWS, help="rows that the log keeps (default: a million)")
     chosen = options.parse_args()
@@ -103,6 +105,12 @@ def positive(text: str) -> int:
     return number
 
 
+def seconds(text: str) -> float:
+    if not 0 < (number := float(text)) <= LONGEST:
+        raise argparse.ArgumentTypeError(f"must be above 0, at most {LONGEST}")
+    return number
+
+
 def natural(text: str) -> int:
     if (number := int(text)) < 0:
         raise argparse.ArgumentTypeError("must be at least 0")
@@ -127,7 +135,7 @@ def listening(host: str, port: int) -> socket.socket:
         listener.bind(address)
         listener.listen(2048)
         return listener
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # the last: a name that no machine can have
         raise UserError(
             f"cannot listen on {host}, port {port} ({getattr(error, 'strerror', None) or error}): "
             "stop what does, or choose another with --port"

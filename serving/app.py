@@ -135,7 +135,7 @@ def create(reader: Reader, log: Log, settings: Settings) -> FastAPI:
     def written_page() -> str:
         from stages.package import page
 
-        return page.render({"commit": settings.commit} | reader.package, None)
+        return page.render({"commit": settings.commit} | reader.package.model_dump(), None)
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> str:

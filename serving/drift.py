@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from serving import log
+from serving.packaged import packaged
 from serving.revision import source
 from serving.shift import KINDS, MEASUREMENTS, PREDICTED, STRAYS, Bound, Kind, Result, compare, summary
 from stages import datasets
@@ -47,7 +48,7 @@ def main() -> None:
     if chosen.last < FEWEST:
         raise UserError(f"--last is {chosen.last}, must be {FEWEST} or more: fewer show nothing for certain")
     with source(chosen.models, chosen.rev) as (models, _):
-        package, reference = read_package(models), read_reference(models / "reference.npz")
+        package, reference = packaged(models).model_dump(), read_reference(models / "reference.npz")
     windows, others = enough(log.window(chosen.log, chosen.last))
     classes = [str(name) for name in package["classes"]]
 
@@ -77,18 +78,6 @@ def main() -> None:
 def named(result: Result) -> list[str]:
     """Its findings, each with the name of the kind before it."""
     return [f"{result.kind.name}: {line}" for line in result.findings]
-
-
-def read_package(models: Path) -> dict[str, Any]:
-    """What package.json in `models` says of the model. Raises `UserError` if it cannot be read."""
-    path = models / "package.json"
-    try:
-        package = json.loads(path.read_text(encoding="utf-8"))
-        return {key: package[key] for key in ("title", "classes", "shape", "threshold", "refused")}
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: `dvc repro` makes it") from None
-    except (ValueError, TypeError, KeyError):
-        raise UserError(f"{path} cannot be read: `dvc checkout` or `dvc repro` mends it") from None
 
 
 def read_reference(path: Path) -> dict[Kind, dict[str, np.ndarray]]:

@@ -25,13 +25,14 @@ from typing import Any
 import numpy as np
 
 from serving.reading import Digit, Reader, opened, prepared
-from stages.common.entry import UserError, run, words
+from stages.common.entry import UserError, printable, run, words
 from stages.common.files import found
 from stages.download.pictures import TABLE, files_of
 from stages.preprocess.several import Blob
 
 SHADES = " ░▒▓█"
 CLIPBOARDS = (["wl-paste", "--type", "image/png"], ["xclip", "-selection", "clipboard", "-t", "image/png", "-o"])
+LARGEST_FILE_BYTES = 256 << 20  # of standard input
 AHEAD = 64  # pictures that are prepared before the first is answered
 DRAWN = 3  # pictures at most that are drawn in the terminal unless asked
 
@@ -45,14 +46,14 @@ def main(arguments: Sequence[str]) -> None:
     failed = False
     for number, (name, picture) in enumerate(pictures(options)):
         if isinstance(picture, Exception):
-            print(f"predict: {words(picture)}", file=sys.stderr)
+            print(f"predict: {printable(words(picture))}", file=sys.stderr)
             failed = True
             continue
         digits = reader.read_prepared(picture)
         if options.json:
             print(json.dumps({"file": name, **as_json(digits, reader.classes)}, ensure_ascii=False))
             continue
-        print(sentence(name, digits, reader.classes))
+        print(sentence(printable(name), digits, reader.classes))
         if drawn and (options.draw or number < DRAWN):
             print("\n".join(drawing(digit.image) for digit in digits))
     if failed:
@@ -110,12 +111,17 @@ def attempt(read: Callable[[], np.ndarray], several: bool) -> list[Blob] | UserE
 def from_file(name: str) -> np.ndarray:
     """The picture in the file `name`, or in standard input if that is `-`."""
     if name == "-":
-        return opened(io.BytesIO(sys.stdin.buffer.read()), "standard input")
-    try:
-        with found(name).open("rb") as file:
-            return opened(file, name)
-    except FileNotFoundError:
-        raise UserError(f"{name}: there is no such file") from None
+        content = sys.stdin.buffer.read(LARGEST_FILE_BYTES + 1)
+        if len(content) > LARGEST_FILE_BYTES:
+            raise UserError(f"standard input: more than {LARGEST_FILE_BYTES >> 20} MiB, no picture")
+        return opened(io.BytesIO(content), "standard input")
+    path = found(name)
+    if not path.exists():
+        raise UserError(f"{name}: there is no such file")
+    if not path.is_file():
+        raise UserError(f"{name}: not a file; `-` reads standard input")  # a pipe may never end
+    with path.open("rb") as file:
+        return opened(file, name)
 
 
 def from_clipboard() -> bytes:

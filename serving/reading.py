@@ -1,12 +1,13 @@
 """From a picture to its digits: prepared as the pipeline prepares pictures, read by the model that it shipped."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
+from serving.packaged import packaged
+from stages import checksums
 from stages.common.entry import UserError
 from stages.download import pictures
 from stages.evaluate.model import Model
@@ -39,14 +40,15 @@ class Reader:
     def __init__(self, folder: Path = Path("models")) -> None:
         self.path = folder / "model.tflite"
         self.package = packaged(folder)
-        self.title: str = self.package["title"]
-        self.classes: list[str] = self.package["classes"]
-        self.threshold: float = self.package["threshold"]
-        self.shape: list[int] = self.package["shape"]
+        self.title = self.package.title
+        self.classes = self.package.classes
+        self.threshold = self.package.threshold
+        self.shape = self.package.shape
         if self.shape != [28, 28, 1]:
             raise UserError(f"{self.path} takes {'×'.join(map(str, self.shape))} pixels: only 28×28×1 can be served")
         if not self.path.exists():
             raise UserError(f"{self.path} is missing: `dvc repro` or `dvc checkout` makes it")
+        checksums.check(folder / "model.sha256", self.path.name)
         self.model = Model(self.path)
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -98,20 +100,6 @@ def prepared(picture: np.ndarray, several: bool) -> list[Blob]:
         return blobs(picture)
     found = digit(picture)
     return [Blob({(0, 1): found}, {(0, 1): 0.0}, 1)] if found else []
-
-
-def packaged(folder: Path) -> dict[str, Any]:
-    """What package.json in `folder` holds. Raises `UserError` if it is missing or damaged."""
-    path = folder / "package.json"
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not {"title", "classes", "shape", "threshold"} <= values.keys():
-            raise ValueError
-        return values
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: `dvc repro` or `dvc checkout` makes it") from None
-    except (ValueError, AttributeError):
-        raise UserError(f"{path} cannot be read: `dvc checkout` or `dvc repro` mends it") from None
 
 
 def opened(file: IO[bytes], name: str) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from record import git, lock
+from stages import checksums
 from stages.common.entry import UserError
 
 FILES = ("models/model.tflite", "models/package.json", "models/reference.npz")
@@ -59,8 +60,8 @@ def brought(revision: str) -> Iterator[tuple[Path, str]]:
         yield Path(folder), commit[:7]
 
 
-def _copy(checksums: dict[str, str], name: str, commit: str, folder: Path) -> None:
-    """Put each path of `checksums`, MD5 in hexadecimal, into `folder`. The cache gets what only the remote has."""
+def _copy(checksums_of: dict[str, str], name: str, commit: str, folder: Path) -> None:
+    """Put each path of `checksums_of`, MD5 in hexadecimal, into `folder`. The cache gets what only the remote has."""
     from dvc.config import NoRemoteError
     from dvc.repo import Repo
     from dvc_data.hashfile.hash_info import HashInfo
@@ -69,11 +70,11 @@ def _copy(checksums: dict[str, str], name: str, commit: str, folder: Path) -> No
         logging.getLogger(library).setLevel(logging.CRITICAL)
     reason = "the remote lacks it or cannot be reached"
     with Repo() as repo:
-        stored = {path: Path(repo.cache.local.oid_to_path(md5)) for path, md5 in checksums.items()}
+        stored = {path: Path(repo.cache.local.oid_to_path(md5)) for path, md5 in checksums_of.items()}
         missing = [path for path, place in stored.items() if not place.exists()]
         try:
             if missing:
-                repo.cloud.pull([HashInfo("md5", checksums[path]) for path in missing])
+                repo.cloud.pull([HashInfo("md5", checksums_of[path]) for path in missing])
         except NoRemoteError:
             reason = "no remote is set up"
         except Exception as error:  # each kind of storage has a library with exceptions of its own
@@ -84,6 +85,8 @@ def _copy(checksums: dict[str, str], name: str, commit: str, folder: Path) -> No
                 f"{path} of {name} is not in DVC's cache ({reason}): `make push` on the machine that made it, "
                 f"or `git checkout {commit}` and `dvc repro` to make it again"
             )
+        if checksums.digest(place, "md5") != checksums_of[path]:
+            raise UserError(f"{path} of {name} is damaged in DVC's cache: `make verify` says how to get it back")
         shutil.copyfile(place, folder / Path(path).name)
 
 

@@ -1,6 +1,7 @@
 """Pictures read in the terminal, and a folder of them scored."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -103,6 +104,16 @@ def test_the_drawing_shows_what_the_model_saw(run, folder):
     text = run("--draw", folder / "1" / "a picture.png").stdout.decode()
     with (folder / "1" / "a picture.png").open("rb") as file:
         assert predict.drawing(digit(opened(file, "")).image) in text
+
+
+def test_a_pipe_is_refused_and_a_name_cannot_steer_the_terminal(run, folder, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (folder / "1" / "a picture.png").rename(folder / "1" / "\x1b[31mred.png")
+    ended = run(tmp_path / "pipe", folder, "\x1b[2Jnowhere")
+    said = (ended.stdout + ended.stderr).decode()
+    assert ended.returncode == 1
+    assert f"{tmp_path}/pipe: not a file; `-` reads standard input" in said
+    assert "\x1b" not in said and "\\x1b[31mred.png: " in said and "\\x1b[2Jnowhere: there is no such file" in said
 
 
 def test_without_a_model_or_a_display_it_says_what_to_do(run, environment, tmp_path):

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import zlib
+from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,8 +29,12 @@ from starlette.requests import ClientDisconnect
 from helpers.clone import ROOT, Clone
 from helpers.packaged import package
 from serving import log, revision
+from serving.__main__ import listening, seconds
+from serving.packaged import packaged
 from serving.pool import Pool
+from serving.reading import Reader
 from serving.service import new_id
+from stages import checksums
 from stages.common.entry import UserError
 from stages.evaluate.model import Model
 from stages.statistics import image_statistics
@@ -912,6 +917,41 @@ def test_what_waits_when_the_log_is_closed_is_written(tmp_path, digits):
     writer.close()
     assert all(future.done() for future in futures)
     assert len(log.window(path, 1000)) == 500
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "0", "-1", "1e9", "soon"])
+def test_a_time_limit_that_is_none_is_refused(text):
+    with pytest.raises((ArgumentTypeError, ValueError)):
+        seconds(text)
+    assert seconds("2.5") == 2.5
+
+
+@pytest.mark.parametrize("host", ["a" * 70, "a..b", "x\0y", "no such host"])
+def test_a_host_that_cannot_be_is_told(host):
+    with pytest.raises(UserError, match="cannot listen on "):
+        listening(host, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [({"classes": "01"}, "classes"), ({"threshold": "high"}, "threshold"), ({"shape": [28]}, "shape"), (None, "title")],
+)
+def test_a_damaged_description_of_the_model_is_told(tmp_path, change, where):
+    good = {"title": "t", "classes": ["0", "1"], "shape": [28, 28, 1], "threshold": 0.5, "refused": 0.01}
+    (tmp_path / "package.json").write_text(json.dumps(good | change if change else {}))
+    with pytest.raises(UserError, match=rf"package.json cannot be read \({where}"):
+        packaged(tmp_path)
+
+
+def test_a_model_that_rotted_is_not_served(models, tmp_path):
+    shutil.copytree(models, tmp_path, dirs_exist_ok=True)
+    checksums.write(tmp_path / "model.sha256", [tmp_path / "model.tflite"])
+    Reader(tmp_path)
+    content = bytearray((tmp_path / "model.tflite").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "model.tflite").write_bytes(content)
+    with pytest.raises(UserError, match="model.tflite is damaged"):
+        Reader(tmp_path)
 
 
 def test_ids_sort_by_time():
