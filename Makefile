@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the virtual environment is made if it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help run import grow predict pictures serve drift correct test lint check fresh reproduce base kind review compare history push resolve comparison noise score identical torture
+.PHONY: help run import measure grow predict pictures serve drift correct test lint check fresh reproduce base kind review compare history push resolve comparison noise score identical torture
 .PHONY: lock python repository
 
 # Bytecode makes each stage start seconds faster.
@@ -22,6 +22,9 @@ run: $(BIN)/.installed ## run the pipeline: data, checks, training, scores, repo
 
 import: $(BIN)/.installed ## add the data at FROM=path (pictures, .npz, CSV, Parquet, IDX) to datasets.yaml (NAME=, GROUP=)
 	@python -m tools.import $${NAME:+--name="$$NAME"} $${GROUP:+--group="$$GROUP"} -- "$$FROM"
+
+measure: $(BIN)/.installed ## print what datasets.yaml may expect of the classes in data/raw: to renew a reference
+	@python -m tools.measure
 
 grow: $(BIN)/.installed ## make IMAGES=6000000 of MNIST by small deformations, to try the pipeline on a large data set
 	@python -m tools.grow -- "$$IMAGES"

@@ -34,14 +34,16 @@ def add(name: str, entry: dict[str, Any]) -> None:
 
 
 def as_yaml(name: str, entry: dict[str, Any]) -> str:
-    """The entry as text of datasets.yaml, its lists on one line."""
+    """The entry as text of datasets.yaml, its lists on one line; a list of lists has a line for each."""
 
     def laid_out(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: laid_out(inner) for key, inner in value.items()}
         if isinstance(value, list):
+            nested = any(isinstance(inner, list) for inner in value)
             value = CommentedSeq(map(laid_out, value))
-            value.fa.set_flow_style()
+            if not nested:
+                value.fa.set_flow_style()
         if isinstance(value, str) and not re.fullmatch(r"[\w./ -]*", value):
             return DoubleQuotedScalarString(value)  # on one line, a colon or a question mark would mean something
         return value

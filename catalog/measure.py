@@ -20,9 +20,11 @@ from stages.download.sources import read_parts
 from stages.idx import read_images
 from stages.preprocess.params import Preprocess
 from stages.preprocess.split import split_by_writer, split_stratified
-from stages.validate import raw, table
+from stages.validate import by_class, raw, table
+from stages.validate.raw import Split
 
 CENTROID_IMAGES = 20_000  # of each part, for the agreement with the nearest class mean
+ALONE, PIXEL_ALONE = 0.93, 3  # `class_gap` and `pixel_gap` from which on a class may be known by one measure
 SOME = 0.02  # of the images: fewer with another ink are oddities
 
 
@@ -59,6 +61,8 @@ def entry_of(name: str, found: Found, contents: Path) -> tuple[dict[str, Any], l
         images = rows.reset_index(drop=True)
         of_set = table.set_table(images, splits, classes, CENTROID_IMAGES)
         whole = {str(column): value for column, value in of_set.iloc[0].items()}
+        if not whole["missing_train"]:
+            of_classes, curious = class_bounds(splits, classes)
     if whole["missing_train"]:
         raise UserError(f"{name}: no training image of {whole['missing_train']}: add some, or take the class out")
     divisible(splits["train"])
@@ -68,7 +72,7 @@ def entry_of(name: str, found: Found, contents: Path) -> tuple[dict[str, Any], l
         "disputed": [],
         "prepare": prepare(images, side),
         "source": {key: found.source[key] for key in Source.model_fields if key in found.source},
-        "expect": bounds(images, whole, side),
+        "expect": bounds(images, whole, side) | of_classes,
     }
     parameters.check(name, entry, Dataset, datasets.FILE)
     sizes = np.bincount(images["label"], minlength=len(classes))
@@ -78,6 +82,7 @@ def entry_of(name: str, found: Found, contents: Path) -> tuple[dict[str, Any], l
         f"{whole['train_images']:,} training and {whole['test_images']:,} test images of {side}×{side} pixels",
         f"{len(classes)} classes: {sizes[least]:,} images ({classes[least]}) to {sizes[most]:,} ({classes[most]})",
         *odd(images, whole),
+        *curious,
         *both_sides(parts),
     ]
 
@@ -154,6 +159,26 @@ def bounds(images: pd.DataFrame, whole: dict[str, Any], side: int) -> dict[str, 
         "split_shift": up(min(1, whole["split_shift"] + 0.05), 2),
         "centroid_accuracy": down(0.8 * min(both("centroid_accuracy")), 2),
     }
+
+
+def class_bounds(splits: dict[str, Split], classes: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """`expect` as far as it is about classes, as these images keep it with some room; and lines about what is odd."""
+    wholes = {key: by_class.of_split(split, len(classes)) for key, split in splits.items()}
+    row = by_class.set_apart(wholes["train"], classes)
+    known = by_class.reference(wholes, classes).model_dump()
+    known["classes"] = [[*map(int, grid), rough] for *grid, rough in known["classes"]]
+    gap, pixel_gap = float(row["class_gap"]), float(row["pixel_gap"])
+    alone = {row["class_gap_of"]: (gap, ALONE, "class_gap_class")}
+    alone[f"the pixel at {row['pixel_gap_at']}"] = (pixel_gap, PIXEL_ALONE, "pixel_gap_class")
+    return {
+        "class_gap": up(min(1, gap + 0.05), 2),
+        "pixel_gap": up(max(by_class.LEAST_PIXEL_GAP, 1.5 * pixel_gap), 1),
+        "reference": known,
+    }, [
+        f"odd: class {row[name]} differs from every other in one measure, {what}: a network may learn only that"
+        for what, (value, most, name) in alone.items()
+        if value > most
+    ]
 
 
 def down(value: float, digits: int) -> float:

@@ -109,6 +109,7 @@ def test_each_form_is_found_written_and_taken_by_the_pipeline(project, place, di
     entry = yaml.safe_load(after)[name]
     assert entry["classes"] == list("0123456789") and entry["prepare"] == "box"
     assert entry["expect"]["train_images"] == 400 and entry["expect"]["test_images"] == 100
+    assert [len(values) for values in entry["expect"]["reference"]["classes"]] == [17] * 10
     printed = capsys.readouterr().out
     assert f"dvc exp run -S download.dataset={name} -S train.batch_size=32" in printed
     check.main()

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.ndimage import gaussian_filter
 from scipy.stats import ks_2samp
 from sklearn.datasets import load_digits
 
@@ -20,12 +21,14 @@ from stages.common.entry import UserError
 from stages.corrections import fingerprint
 from stages.idx import read_idx, write_idx
 from stages.statistics import measures
-from stages.validate import partial
+from stages.validate import by_class, partial
 from stages.validate.__main__ import main
+from stages.validate.params import Expect
 from stages.validate.raw import Split
 from stages.validate.repeats import fingerprints, repeats
-from stages.validate.suite import Check, judge
+from stages.validate.suite import Check, judge, judge_set, set_checks
 from stages.validate.table import COMPARED, Values, distance, image_table, put_together, set_table, with_more
+from tools import measure
 
 ROOT = Path(__file__).parents[1]
 TEST_IMAGES = 360
@@ -210,7 +213,132 @@ def test_permuted_labels(raw, split):
     save(raw, split, images, np.random.default_rng(0).permutation(labels))
     failures = lines(refusal())
     assert failures[0].startswith(f"{split}: labels do not fit the images: the nearest class mean (of train) agrees")
-    assert all("labels do not fit the images" in line for line in failures)
+    assert all(re.search("do not fit the images|its reference", line) for line in failures)
+
+
+def blurred(images):
+    return gaussian_filter(images, (0, 1, 1))
+
+
+def turned(images):
+    return np.rot90(images, axes=(1, 2))
+
+
+def by_a_pixel(images):
+    return np.roll(images, 1, axis=1)
+
+
+# What a whole set may suffer, train and test alike, while every image by itself stays as it should be.
+DAMAGES = {
+    "transposed": lambda images: images.transpose(0, 2, 1),
+    "mirrored": lambda images: images[:, :, ::-1],
+    "turned": turned,
+    "turned by 180°": lambda images: images[:, ::-1, ::-1],
+    "inverted": lambda images: 255 - images,
+    "shifted": by_a_pixel,
+    "blurred": blurred,
+    "halved": lambda images: images // 2,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_to_both_parts_alike_differs_from_the_reference(digits, damage):
+    found = unlike_reference(DAMAGES[damage](digits[0]), digits[1])
+    assert {line.partition(":")[0] for line in found} == {"train", "t10k"}
+    assert any("its reference" in line for line in found)
+
+
+@pytest.mark.parametrize("pair", [(3, 8), (4, 9), (1, 7)])
+def test_classes_that_are_exchanged_in_both_parts_differ_from_the_reference(digits, pair):
+    names = np.arange(10, dtype=np.uint8)
+    names[list(pair)] = pair[::-1]
+    found = unlike_reference(digits[0], names[digits[1]])
+    assert (
+        sum(bool(re.match("(train|t10k): class [0-9] does not look like its reference", line)) for line in found) == 2
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_half_of_the_images_are_like_the_reference(digits, seed):
+    random = np.random.default_rng(seed)
+    halves = [random.permutation(1437)[:718], 1437 + random.permutation(360)[:180]]
+    assert unlike_reference(*(values[np.concatenate(halves)] for values in digits), test=180) == []
+
+
+def unlike_reference(images, labels, test=TEST_IMAGES):
+    """The failures of the checks of classes on the digits, of which the last `test` images are the test part."""
+    expect = Expect(**yaml.safe_load((ROOT / "datasets.yaml").read_text())["digits"]["expect"])
+    names = list("0123456789")
+    parts = {"train": slice(None, -test), "test": slice(-test, None)}
+    wholes = {key: by_class.of_split(Split(images[part], labels[part], None), 10) for key, part in parts.items()}
+    row = pd.DataFrame([by_class.unlike(wholes, expect.reference, names) | by_class.set_apart(wholes["train"], names)])
+    checks = [check for check in set_checks(expect, names) if check.column in row]
+    assert len(checks) == 6
+    return [line for outcome in judge_set(row, checks) for line in outcome.failures]
+
+
+# What a class may carry that no other does, so that a network would learn that and not the class.
+SHORTCUTS = {
+    "a bright corner": lambda images: np.where(np.arange(64).reshape(8, 8) == 0, 255, images),
+    "noise": lambda images: np.clip(images + np.random.default_rng(0).normal(0, 10, images.shape), 0, 255),
+    "inverted": lambda images: 255 - images,
+    "shifted": lambda images: np.roll(images, 1, axis=2),
+    "another size": lambda images: images[:, ::2, ::2].repeat(2, axis=1).repeat(2, axis=2) * 0.9,
+    "blurred": blurred,
+    "darker": lambda images: images * 0.8,
+}
+
+
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_what_one_class_alone_carries_is_found_without_a_reference(digits, shortcut):
+    images, labels = digits[0].copy(), digits[1]
+    images[labels == 3] = SHORTCUTS[shortcut](images[labels == 3]).astype(np.uint8)
+    apart = [line for line in unlike_reference(images, labels) if "which a network would learn instead" in line]
+    assert apart and all(line.startswith("train: class 3 differs from every other class in one") for line in apart)
+
+
+def test_refused_classes_are_told_and_without_a_reference_the_page_says_so(raw):
+    for name in ("train", "t10k"):
+        images, labels = load(raw, name)
+        save(raw, name, images.transpose(0, 2, 1).copy(), labels)
+    failures = lines(refusal())
+    assert [line.partition(" class ")[0] for line in failures] == ["train:", "t10k:"]
+    assert all(
+        re.search(r"does not look like its reference: the mean image differs by \d+\.\d grey", line)
+        for line in failures
+    )
+    change_entry(lambda entry: entry["expect"].pop("reference"))
+    main()
+    assert "without a reference of its classes" in Path("reports/data/index.html").read_text()
+
+
+def test_measure_prints_the_reference_that_the_catalog_has(raw, capsys):
+    measure.main()
+    printed = yaml.safe_load(capsys.readouterr().out)["digits"]["expect"]
+    known = yaml.safe_load(Path("datasets.yaml").read_text())["digits"]["expect"]
+    assert printed == {key: known[key] for key in ("class_gap", "pixel_gap", "reference")}
+    change_entry(lambda entry: entry["expect"]["reference"].update(classes=[[0] * 17] * 9))
+    measure.main()  # also if the one that is there is of no use
+    assert yaml.safe_load(capsys.readouterr().out)["digits"]["expect"] == printed
+
+
+def test_a_reference_of_another_number_of_classes_is_told(raw):
+    change_entry(lambda entry: entry["expect"]["reference"]["classes"].pop())
+    with pytest.raises(
+        UserError, match=r"digits\.expect\.reference\.classes has 9 lists, must have one for each of the 10"
+    ):
+        main()
+
+
+def test_what_is_counted_of_classes_by_parts_is_that_of_all(digits):
+    colour = np.stack([digits[0], digits[0] // 2, 255 - digits[0]], axis=3)
+    whole = by_class.of_split(Split(colour, digits[1], None), 9)
+    parts = [by_class.of_split(Split(colour[i : i + 700], digits[1][i : i + 700], None), 9) for i in (0, 700, 1400)]
+    assert all(map(np.array_equal, whole, parts[0].plus(parts[1]).plus(parts[2])))
+    kept = colour[digits[1] == 4].astype(int)
+    assert (whole.sums[4] == kept.sum(axis=0)).all() and (whole.squares[4] == (kept**2).sum(axis=0)).all()
+    cells = kept.mean(axis=(0, 3)).reshape(4, 2, 4, 2).mean(axis=(1, 3))
+    assert np.allclose(by_class.portrait(whole)[4, :-1], cells.ravel())
 
 
 def test_test_images_leaked_into_train(raw):

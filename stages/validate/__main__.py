@@ -29,7 +29,7 @@ def main() -> None:
         write({"success": False}, page.render(about, [str(error)]), [str(error)])
         raise
 
-    from stages.validate import partial, suite  # slow imports: not for data that cannot even be read
+    from stages.validate import by_class, partial, suite  # slow imports: not for data that cannot even be read
 
     of_set = suite.set_checks(expect, classes)
     of_images = suite.image_checks(expect, classes, bool(raw.writer_columns(RAW, raw.SPLITS["train"])))
@@ -41,11 +41,16 @@ def main() -> None:
         table.centroid_accuracies(splits, len(classes), options.centroid_images),
         classes,
     )
+    of_classes = {key: whole.by_class for key, whole in wholes.items()}
+    row = row.assign(**by_class.set_apart(of_classes["train"], classes))
+    if expect.reference:
+        row = row.assign(**by_class.unlike(of_classes, expect.reference, classes))
     found = {raw.SPLITS[key]: whole.found for key, whole in wholes.items()}
     outcomes = [*suite.judge_set(row, of_set), *suite.judge_images(found, of_images)]
     failures = [line for outcome in outcomes for line in outcome.failures]
     metrics = suite.summary(outcomes, row)
 
+    set_title = "The set as a whole" if expect.reference else "The set as a whole, without a reference of its classes"
     from stages.validate import pictures  # imports matplotlib, which no other process needs
 
     html = page.render(
@@ -53,11 +58,11 @@ def main() -> None:
         failures,
         outcomes=outcomes,
         failed=metrics["failed"],
-        groups=[("The set as a whole", outcomes[: len(of_set)]), ("Every image", outcomes[len(of_set) :])],
+        groups=[(set_title, outcomes[: len(of_set)]), ("Every image", outcomes[len(of_set) :])],
         numbers=[(words, suite.count_or_percent(metrics[name])) for name, words in suite.NUMBERS.items() if words],
         corrections=pictures.corrected(corrected, splits, hashes, classes),
         sample_images=options.sample_images,
-        strips=pictures.class_strips(splits["train"], wholes["train"].sums, classes, options.sample_images),
+        strips=pictures.class_strips(splits["train"], of_classes["train"].sums, classes, options.sample_images),
         charts=pictures.charts(wholes, classes),
     )
     write(metrics, html, failures)

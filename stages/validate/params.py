@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from stages.common.parameters import Block
 from stages.datasets import About, Classes, Part
@@ -16,6 +16,8 @@ def _ordered(pair: list[float]) -> list[float]:
 
 Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+GRID = 4  # cells a side of a reference
+Portrait = Annotated[list[Annotated[float, Field(ge=0, le=255)]], Field(min_length=GRID**2 + 1, max_length=GRID**2 + 1)]
 
 
 class Validate(Block):
@@ -23,6 +25,14 @@ class Validate(Block):
 
     sample_images: int = Field(ge=1, le=30)
     centroid_images: int = Field(ge=100)
+
+
+class Reference(Block):
+    """What the classes looked like when somebody was content with them, and how far from it they may be."""
+
+    distance: float = Field(ge=0, le=255)
+    roughness: float = Field(ge=0)
+    classes: list[Portrait]
 
 
 class Expect(Block):
@@ -42,6 +52,9 @@ class Expect(Block):
     box_size: Range
     split_shift: Fraction
     centroid_accuracy: Fraction
+    class_gap: Fraction | None = None
+    pixel_gap: float | None = Field(default=None, ge=0)
+    reference: Reference | None = None
 
 
 class Validated(Part):
@@ -50,3 +63,12 @@ class Validated(Part):
     about: About
     classes: Classes
     expect: Expect
+
+    @model_validator(mode="after")
+    def _same_classes(self) -> "Validated":
+        if (known := self.expect.reference) and len(known.classes) != len(self.classes):
+            raise ValueError(
+                f"expect.reference.classes has {len(known.classes)} lists, must have one for each of the"
+                f" {len(self.classes)} classes: `make measure` prints them"
+            )
+        return self

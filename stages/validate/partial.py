@@ -11,10 +11,10 @@ import pandas as pd
 from stages.idx import read_idx, read_images
 from stages.ranges import in_order, ranges
 from stages.validate import raw
+from stages.validate.by_class import ByClass, none, of_block
 from stages.validate.suite import Check, Found, look
-from stages.validate.table import Tally, Values, columns, put_together, tally, with_more, with_writers
+from stages.validate.table import BLOCK, Tally, Values, columns, put_together, tally, with_more, with_writers
 
-BLOCK = 4096  # images whose pixels are in memory at a time
 FEW = 2  # ranges, which are done here before another process has imported Great Expectations
 
 
@@ -24,7 +24,7 @@ class Part(NamedTuple):
     found: list[Found]  # for each check of images
     tally: Tally
     pixels: np.ndarray  # how many have each value: int64 [256]
-    sums: np.ndarray  # of the images of each class, pixel by pixel: int64 [classes, height, width] or [… , 3]
+    by_class: ByClass
     hashes: np.ndarray  # the first half of each image's fingerprint: uint64 [N]
 
 
@@ -37,13 +37,13 @@ def wholes(folder: Path, splits: dict[str, raw.Split], checks: list[Check], clas
 
 
 def _tasks(folder: Path, splits: dict[str, raw.Split], checks: list[Check], classes: int) -> Iterator[tuple[Any, ...]]:
-    """What `look_at` is called with for each range. Only train needs the sums of its classes."""
+    """What `look_at` is called with for each range."""
     columns = dict.fromkeys(column for name in raw.SPLITS.values() for column in raw.writer_columns(folder, name))
     for key, split in splits.items():
         name, spans = raw.SPLITS[key], ranges(len(split.images))
         writers = raw.writers_in_step(folder, name, list(columns), [stop - start for start, stop in spans])
         for (start, stop), rows in zip(spans, writers, strict=True):
-            yield folder, name, start, stop, rows, checks, classes if key == "train" else 0
+            yield folder, name, start, stop, rows, checks, classes
 
 
 def look_at(
@@ -51,10 +51,10 @@ def look_at(
 ) -> Part:
     """The images from `start` to before `stop` of the split whose files in `folder` start with `name`.
 
-    `writers` has a row for each. Only the first `classes` classes are summed.
+    `writers` has a row for each. Labels from `classes` on belong to no class.
     """
     blocks, pixels = [], np.zeros(256, np.int64)
-    sums = np.zeros((classes, *read_images(folder, name).shape[1:]), np.int64)
+    by_class = none(classes, read_images(folder, name).shape[1:])
     for first in range(start, stop, BLOCK):
         last = min(first + BLOCK, stop)
         images = np.array(read_images(folder, name)[first:last])
@@ -62,11 +62,10 @@ def look_at(
         block, counts = columns(images, labels)
         blocks.append(block)
         pixels += counts
-        for k in np.unique(labels[labels < classes]):
-            sums[k] += images[labels == k].sum(axis=0, dtype=np.int64)
+        by_class = by_class.plus(of_block(images, labels, block, classes))
     table = pd.DataFrame({column: np.concatenate([block[column] for block in blocks]) for column in blocks[0]})
     found = look(with_writers(table, writers), checks, start)
-    return Part(found, tally(table), pixels, sums, table["hash"].to_numpy())
+    return Part(found, tally(table), pixels, by_class, table["hash"].to_numpy())
 
 
 def together(parts: Iterable[Part], count: int) -> Part:
@@ -93,5 +92,5 @@ def _plus(whole: Part, part: Part) -> Part:
             labels=whole.tally.labels + part.tally.labels, largest=max(whole.tally.largest, part.tally.largest)
         ),
         pixels=whole.pixels + part.pixels,
-        sums=whole.sums + part.sums,
+        by_class=whole.by_class.plus(part.by_class),
     )

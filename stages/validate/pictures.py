@@ -22,8 +22,8 @@ COLOURS = {"train": ACCENT, "test": GREY}
 def class_strips(split: Split, sums: np.ndarray, classes: list[str], count: int) -> list[tuple[str, str, str]]:
     """For each class its name, its mean image and `count` sample images side by side, as PNG data addresses.
 
-    `sums` are those of a `Part`. The samples are spread evenly over the class in file order. A class without images has
-    empty addresses.
+    `sums` are those of the classes, pixel by pixel. The samples are spread evenly over the class in file order. A class
+    without images has empty addresses.
     """
     images, labels, _ = split
     strips = []

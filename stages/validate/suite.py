@@ -210,7 +210,7 @@ def set_checks(expect: Expect, classes: list[str]) -> list[Check]:
             *_split_classes(key, split, expect, len(classes)),
             *_split_images(key, split, expect),
         ]
-    return [*checks, *_both_splits(expect)]
+    return [*checks, *_both_splits(expect), *_class_apart(expect), *_reference(expect)]
 
 
 def _split_size(key: str, split: str, count: int) -> list[Check]:
@@ -296,6 +296,56 @@ def _both_splits(expect: Expect) -> list[Check]:
             " Kolmogorov-Smirnov distance {split_shift:.4f}, expected {bound}",
         ),
     ]
+
+
+def _class_apart(expect: Expect) -> list[Check]:
+    checks = []
+    if expect.class_gap is not None:
+        checks.append(
+            Check(
+                column="class_gap",
+                high=expect.class_gap,
+                title="No class of train differs from every other in one measure (Kolmogorov-Smirnov distance)",
+                failure="train: class {class_gap_class} differs from every other class in one measure, {class_gap_of},"
+                " which a network would learn instead: Kolmogorov-Smirnov distance {class_gap:.4f}, expected {bound}",
+            )
+        )
+    if expect.pixel_gap is not None:
+        checks.append(
+            Check(
+                column="pixel_gap",
+                high=expect.pixel_gap,
+                title="No class of train differs from every other in one pixel (standard deviations)",
+                failure="train: class {pixel_gap_class} differs from every other class in one pixel, {pixel_gap_at},"
+                " which a network would learn instead: {pixel_gap:.2f} standard deviations, expected {bound}",
+            )
+        )
+    return checks
+
+
+def _reference(expect: Expect) -> list[Check]:
+    if expect.reference is None:
+        return []
+    checks = []
+    for key, split in SPLITS.items():
+        checks += [
+            Check(
+                column=f"reference_distance_{key}",
+                high=expect.reference.distance,
+                title=f"Classes of {key} look like the reference: difference in grey levels",
+                failure=f"{split}: class {{reference_distance_class_{key}}} does not look like its reference: the mean"
+                f" image differs by {{reference_distance_{key}:.1f}} grey levels, expected {{bound}} (turned, mirrored,"
+                " shifted, other contrast, or other labels)",
+            ),
+            Check(
+                column=f"reference_roughness_{key}",
+                high=expect.reference.roughness,
+                title=f"Classes of {key} are as rough as the reference: difference as a fraction",
+                failure=f"{split}: class {{reference_roughness_class_{key}}} is not as rough as its reference: it"
+                f" differs by {{reference_roughness_{key}:.1%}}, expected {{bound}} (blurred, noisy, other contrast)",
+            ),
+        ]
+    return checks
 
 
 def judge(images: pd.DataFrame, whole: pd.DataFrame, for_images: list[Check], for_set: list[Check]) -> list[Outcome]:

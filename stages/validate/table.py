@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from stages import arrays
-from stages.statistics import measures_and_counts
+from stages.statistics import grey, measures_and_counts
 from stages.validate.raw import SPLITS, Split
 from stages.validate.repeats import Repeats, fingerprints, repeats
 
 COMPARED = ["mean_intensity", "standard_deviation", "ink_fraction"]  # in which train and test must be alike
 DIGITS = 4  # of a standard deviation that counts: nearly every image would have a value of its own otherwise
+BLOCK = 4096  # images whose pixels are in memory at a time
 SOME = 10  # indices that a message shows
 
 
@@ -37,7 +38,15 @@ def columns(images: np.ndarray, labels: np.ndarray) -> tuple[dict[str, np.ndarra
     each value, int64 [256]."""
     statistics, pixels = measures_and_counts(images)
     # Great Expectations compares int64 at once, and other whole numbers one by one.
-    return {"label": labels.astype(np.int64), **statistics, "hash": fingerprints(images)[:, 0]}, pixels
+    table = {"label": labels.astype(np.int64), **statistics, "roughness": roughness(images)}
+    return table | {"hash": fingerprints(images)[:, 0]}, pixels
+
+
+def roughness(images: np.ndarray) -> np.ndarray:
+    """The mean difference of neighbouring pixels of each image, in grey levels: less if blurred, more if noisy."""
+    pixels = grey(images).astype(np.int16)
+    differences = [np.abs(np.diff(pixels, axis=axis)) for axis in (1, 2)]
+    return np.asarray(sum(each.sum(axis=(1, 2), dtype=np.int64) for each in differences) / (2 * differences[0][0].size))
 
 
 def image_table(split: Split, name: str) -> pd.DataFrame:
