@@ -25,18 +25,30 @@ def count(p: Train) -> int:
     Raises `UserError` if these machines would not compute the same bits, or if they do not see this folder.
     """
     ray = cluster.connect()
-    machines = _machines(ray)
-    workers = max(number for number in range(1, len(machines) + 1) if not p.micro_batches % number)
-    if workers > 1:
-        found = ray.get([_on(ray, machine)(_kind).remote(str(Path.cwd()), p.precision) for machine in machines])
-        if None in found:
-            raise UserError(f"a machine of the cluster does not see {Path.cwd()}: work in a folder that all share")
-        if len(set(found)) > 1:
-            raise UserError(
-                f"the machines of the cluster are of several kinds ({', '.join(sorted(set(found)))}), which compute"
-                " other bits: take one kind, or set train.precision to portable"
-            )
+    found = _answers(ray, [_on(ray, machine)(_kind).remote(str(Path.cwd()), p.precision) for machine in _machines(ray)])
+    if None in found:
+        raise UserError(f"a machine of the cluster does not see {Path.cwd()}: work in a folder that all share")
+    workers = max(number for number in range(1, max(1, len(found)) + 1) if not p.micro_batches % number)
+    if workers > 1 and len(set(found)) > 1:
+        kinds = ", ".join(sorted(map(str, set(found))))
+        raise UserError(
+            f"the machines of the cluster are of several kinds ({kinds}), which compute other bits: take one kind, or"
+            " set train.precision to portable"
+        )
     return workers
+
+
+def _answers(ray: Any, asked: list[Any]) -> list[str | None]:
+    """What those answer that still run: Ray lists a machine that died for some seconds more."""
+    found = []
+    for each in asked:
+        try:
+            found.append(ray.get(each))
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError:
+            continue
+    return found
 
 
 def _machines(ray: Any) -> dict[str, float]:
