@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the virtual environment is made if it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help run import measure grow predict pictures serve drift correct test lint check fresh reproduce base kind review compare history push resolve comparison noise score identical torture
+.PHONY: help run import measure grow predict pictures serve drift correct test lint check fresh verify reproduce base kind review compare history push resolve comparison noise score identical torture
 .PHONY: lock python repository
 
 # Bytecode makes each stage start seconds faster.
@@ -55,6 +55,9 @@ check: $(BIN)/.installed ## check params.yaml and datasets.yaml: types, ranges, 
 
 fresh: $(BIN)/.installed ## does dvc.lock fit this code and these parameters? needs no data (ALL=1: the comparison, too)
 	@python -m tools.fresh $(if $(ALL),--all)
+
+verify: $(BIN)/.installed ## read the cache and the outputs again: find damage that DVC does not see, and repair it
+	@python -m tools.verify
 
 reproduce: $(BIN)/.installed ## run the pipeline as continuous integration does: ignores dvc.lock; never switches data set
 	@python -m tools.reproduce

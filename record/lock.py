@@ -57,7 +57,16 @@ def parse(where: str, text: bytes) -> Lock:
         entries = parameters.parse(text)["stages"]
         return Lock({str(name): _stage(entry) for name, entry in entries.items()})
     except UNREADABLE as error:
-        raise UserError(f"{where}: cannot be read as a lock{line_of(error)}: run `dvc repro` there") from None
+        raise UserError(f"{where}: {_damage(where.split()[0], text, line_of(error))}") from None
+
+
+def _damage(file: str, text: bytes, line: str) -> str:
+    """What is wrong with the `text` of a lock that cannot be read, and what to do."""
+    problem = f"cannot be read as a lock{line}"
+    if b"\n<<<<<<< " in b"\n" + text:
+        return f"{problem}, it has the marks of a merge conflict: `make resolve` settles it"
+    empty = "" if text.strip() else ", it is empty"
+    return f"{problem}{empty}: `git restore {file}`, or delete it and run the pipeline again"
 
 
 def differences(key: str, locked: Any, now: Any) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from record import environment, git, lock, rerun, snapshot
+from record import environment, git, lock, readable, rerun, snapshot
 from record.results import MISTAKES, NOISE, NUMBERS
 from record.snapshot import Snapshot
 from review import gallery, gate, page, render
@@ -39,6 +39,8 @@ class Evidence:
 def main(arguments: Sequence[str]) -> None:
     """Read both sides, judge, write the pages, print the verdict. Raises `UserError` if the verdict is a failure."""
     chosen = options().parse_args(arguments)
+    for note in readable.problems(locks=()):
+        print(f"review: {note}", file=sys.stderr)
     seconds = None
     if chosen.seconds and chosen.seconds.exists():
         seconds = page.seconds(chosen.seconds.read_text(encoding="utf-8", errors="replace"))

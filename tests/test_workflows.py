@@ -183,6 +183,20 @@ def test_the_cache_of_one_kind_of_machine_is_never_given_to_another():
         assert [sum(key.startswith(prefix) for prefix in prefixes) for key in keys] == [1] * len(kinds)
 
 
+@pytest.mark.parametrize("name", ["main.yml", "pull-request.yml"])
+def test_a_restored_cache_is_verified_before_it_is_used_and_damage_stops_nothing(name):
+    [job] = [job for job in jobs((ROOT / ".github/workflows" / name).read_text()) if "dvc-" in str(job)]
+    places = {step.get("id") or step.get("run"): place for place, step in enumerate(job["steps"])}
+    assert places["cache"] < places["make verify"] < places["make reproduce"]
+    verify = job["steps"][places["make verify"]]
+    assert verify["if"] == "steps.cache.outputs.cache-matched-key != ''" and verify["continue-on-error"] is True
+
+
+def test_gitlab_verifies_a_restored_cache_too():
+    pipeline = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text(encoding="utf-8"))[".pipeline"]
+    assert pipeline["cache"] and pipeline["before_script"] == ["make verify || true"]
+
+
 def test_the_kind_of_the_machine_is_an_output_of_its_step(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
     kind.main()

@@ -2,14 +2,14 @@
 
 import sys
 
-from record import parameters
+from record import parameters, readable
 from record.git import stray_note
 from stages.common.entry import no_arguments, run
 
 
 def main() -> None:
     parameters.check()
-    if note := stray_note():
+    for note in filter(None, [stray_note(), *readable.problems()]):
         print(f"check: {note}", file=sys.stderr)
     print("check: the parameters are sound", flush=True)
 

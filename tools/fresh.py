@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from record import comparison, lock
+from record import comparison, lock, readable
 from record.freshness import GONE, by_stage, pipeline
 from stages.common.entry import UserError, run
 
@@ -23,6 +23,7 @@ def main(arguments: Sequence[str]) -> None:
     options.add_argument("--all", action="store_true", help="fail if the lock of the comparison is stale too")
     every = options.parse_args(arguments).all
 
+    readable.check()
     compared = any(Path(file).exists() for file in (pipeline(COMPARISON), COMPARISON))
     needed = [lock.FILE, COMPARISON] if every and compared else [lock.FILE]
     for file in needed:

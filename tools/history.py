@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from record import git, history, results
+from record import git, history, readable, results
 from record.history import Point, comparable, moved
 from stages.common.entry import UserError, run
 from stages.common.files import write_text
@@ -24,6 +24,8 @@ def main(arguments: Sequence[str]) -> None:
     options = argparse.ArgumentParser(prog="python -m tools.history", description=__doc__)
     options.add_argument("--branch", help="a branch, a tag or a commit; main by default")
     branch = options.parse_args(arguments).branch or git.default_branch("", "origin/") or "HEAD"
+    for note in readable.problems():
+        print(f"history: {note}", file=sys.stderr)
     points = history.points(git.resolve(branch))
     if not points:
         raise UserError(f"no commit of {branch} has {results.NUMBERS}: run `dvc repro`, then commit it")

@@ -14,6 +14,7 @@ from dvc.repo import Repo
 from dvc.scm import Git
 from dvc.stage.cache import RunCacheNotSupported
 
+from record import readable
 from record.comparison import visible
 from stages.common.entry import UserError, no_arguments, run
 
@@ -23,6 +24,7 @@ REMEDY = """push: no default remote is set up, so nothing was uploaded; to set o
 
 
 def main() -> None:
+    readable.check()
     failures: list[logging.LogRecord] = []  # DVC logs a line for each file that fails, and raises only their number
     listener = logging.Handler(logging.ERROR)
     listener.emit = failures.append  # type: ignore[method-assign,assignment]

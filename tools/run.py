@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from record import environment
+from record import cache, environment, lock, readable
 from record import parameters as every
 from record.git import WORKING_TREE, on_disk, stray_note
 from stages import datasets
@@ -40,7 +40,9 @@ class Titled(Part):
 
 
 def main() -> None:
+    readable.check([lock.FILE])
     every.check()
+    tidy()
     if note := stray_note():
         print(f"run: {note}", file=sys.stderr)
     asked = parameters.load()["download"]["dataset"]
@@ -57,6 +59,22 @@ def main() -> None:
             raise UserError("the pipeline stopped: the reason is above")
         lines = record.read_text().splitlines() if record.exists() else []
     print("\n" + summary([json.loads(line) for line in lines], asked))
+
+
+def tidy() -> None:
+    """Remove what interrupted writes left in the cache: after a full disk, that may be all the space there is."""
+    if not cache.litter(cache.FOLDER):
+        return
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo, lock_repo
+
+    with (
+        suppress(DvcException),
+        Repo() as repo,
+        lock_repo(repo),
+    ):  # another command holds the lock: the next run does it
+        if count := cache.sweep(cache.FOLDER):
+            print(f"run: {count} unfinished files of an interrupted run removed from {cache.FOLDER}", file=sys.stderr)
 
 
 def offered(dataset: str) -> bool:
