@@ -1,6 +1,7 @@
 """The report: a page and a model card that render well from whatever the stages before leave."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -72,6 +73,7 @@ def inputs(
     (folder / "datasets.yaml").write_text(yaml.safe_dump({"own": entry}), encoding="utf-8")
     for part in parts:
         np.save(folder / part / "images.npy", images)
+    np.save(folder / "data/predictions/probabilities.npy", probabilities)
     np.save(folder / "data/predictions/corrupted.npy", np.resize(images, (len(STRENGTHS), 6, size, size)))
     low, high = wilson(len(test) - len(wrong), len(test))
     accuracy = 1 - len(wrong) / len(test)
@@ -156,6 +158,13 @@ def inputs(
         with (folder / name).open("w", encoding="utf-8", newline="") as lines:
             csv.writer(lines, lineterminator="\n").writerows([header.split(","), *rows])
     return folder
+
+
+def saved(array):
+    """The content of an .npy file."""
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
 
 
 class Page(HTMLParser):
@@ -330,8 +339,34 @@ def test_gallery_is_limited_and_surest_first(tmp_path, monkeypatch):
         {"index": "7", "label": "1", "predicted": "0", "confidence": "0.9"},
         {"index": "5", "label": "1", "predicted": "0", "confidence": "0.9"},
     ]
-    assert [row["index"] for row in tables.worst(rows, DIGITS, 2)] == [5, 7]
-    assert tables.worst(rows, DIGITS, 0) == []
+    probabilities = np.full((8, 10), 0.1)
+    assert [row["index"] for row in tables.worst(rows, probabilities, DIGITS, 2)] == [5, 7]
+    assert tables.worst(rows, probabilities, DIGITS, 0) == []
+
+
+def test_each_mistake_names_the_class_that_came_second_and_its_number(tmp_path, monkeypatch):
+    inputs(tmp_path)
+    probabilities = np.load(tmp_path / "data/predictions/probabilities.npy")
+    with (tmp_path / "metrics/mistakes.csv").open(newline="") as file:
+        mistakes = list(csv.DictReader(file))
+    _, text, _ = render(tmp_path, monkeypatch)
+    captions = re.findall(
+        r"<figcaption><b>(\d)</b> → <em>(\d)</em><br>[\d.]+%<br>then (\d), ([\d.]+%)<br>test (\d+)<", text
+    )
+    assert len(captions) == min(60, len(mistakes)) > 10
+    known = {row["index"]: (row["label"], row["predicted"]) for row in mistakes}
+    for label, predicted, second, share, index in captions:
+        assert (label, predicted) == known[index]
+        order = probabilities[int(index)].argsort()
+        assert [predicted, second] == [str(order[-1]), str(order[-2])]
+        assert share == tables.percent(probabilities[int(index)][order[-2]])
+    assert any(label != second for label, _, second, _, _ in captions)
+
+
+def test_the_runner_up_of_a_tie_is_never_the_prediction():
+    for predicted, second in ((0, "b"), (1, "a")):
+        shares = np.array([0.5, 0.5, 0], np.float32)
+        assert tables.runner_up(shares, predicted, ["a", "b", "c"]) == {"second": second, "confidence_second": 0.5}
 
 
 def test_missing_input_is_one_clear_line(tmp_path, monkeypatch):
@@ -441,6 +476,9 @@ def test_names_beyond_the_font_get_an_index():
         ("metrics/evaluate.json", b"[" * 100_000, "not valid JSON"),
         ("metrics/train.json", b'{"loss": ' + b"9" * 10_000 + b"}", "not valid JSON"),
         ("data/prepared/test/images.npy", b"no array", "cannot be read"),
+        ("data/predictions/probabilities.npy", b"no array", "cannot be read"),
+        ("data/predictions/probabilities.npy", saved(np.zeros((897, 3), np.float32)), "is not float32 of 897 images"),
+        ("data/predictions/probabilities.npy", saved(np.zeros((897, 10))), "is not float32 of 897 images"),
     ],
 )
 def test_damaged_input_is_one_clear_line(tmp_path, monkeypatch, name, content, line):

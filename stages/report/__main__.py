@@ -27,7 +27,7 @@ def main() -> None:
     names = pictures.labels(found.dataset["classes"])
 
     computed = compute(found, names)
-    galleries = tables.galleries(found.mistakes, found.suspects, names, limit)
+    galleries = tables.galleries(found.mistakes, found.probabilities, found.suspects, names, limit)
 
     drawn = draw(found, computed, names)
     for row in (row for gallery in galleries.values() for row in gallery):

@@ -52,6 +52,7 @@ class Inputs:
     series: Rows
     suspects: Rows
     predictions: np.ndarray  # as `read_predictions`
+    probabilities: np.ndarray  # float32 (test images, classes)
     corrupted: np.ndarray  # uint8 (corruptions, 1 + severities, height, width), unchanged first
     images: dict[str, np.ndarray]  # by part: uint8 (images, height, width) or (…, 3)
 
@@ -86,6 +87,7 @@ def read(chosen: Reported) -> Inputs:
         series=read_table(PREDICTIONS / "series.csv", {"group": int, "images": int, "right": int, **INTERVAL}),
         suspects=read_table(PREDICTIONS / "suspects.csv", suspect),
         predictions=read_predictions(PREDICTIONS / "test.csv"),
+        probabilities=read_probabilities(PREDICTIONS / "probabilities.npy", (len(images["test"]), len(chosen.classes))),
         corrupted=read_images(PREDICTIONS / "corrupted.npy"),
         images=images,
     )
@@ -143,6 +145,21 @@ def read_confusion_matrix(path: Path, classes: list[str]) -> np.ndarray:
 
 def read_images(path: Path) -> np.ndarray:
     """The array at `path`, memory-mapped: uint8 of three dimensions or more. Raises `UserError` if it is none."""
+    array = _array(path)
+    if array.dtype != np.uint8 or array.ndim < 3:
+        raise UserError(f"{path}: holds no images; {REMAKE}")
+    return array
+
+
+def read_probabilities(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """The array at `path`, memory-mapped: float32 (images, classes). Raises `UserError` if it has another `shape`."""
+    array = _array(path)
+    if array.dtype != np.float32 or array.shape != shape:
+        raise UserError(f"{path}: is not float32 of {shape[0]} images by {shape[1]} classes; {REMAKE}")
+    return array
+
+
+def _array(path: Path) -> np.ndarray:
     try:
         with np.errstate(over="ignore"):  # of a shape beyond any size, which is refused below
             array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -150,8 +167,8 @@ def read_images(path: Path) -> np.ndarray:
         raise UserError(_missing(path)) from None
     except (ValueError, EOFError, OverflowError) as error:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}); {REMAKE}") from None
-    if getattr(array, "dtype", None) != np.uint8 or array.ndim < 3:
-        raise UserError(f"{path}: holds no images; {REMAKE}")
+    if not isinstance(array, np.ndarray):  # an archive of several arrays
+        raise UserError(f"{path}: holds no array; {REMAKE}")
     return array
 
 

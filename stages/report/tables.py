@@ -63,8 +63,11 @@ def robustness_rows(robustness: Rows) -> list[dict[str, Any]]:
     return rows
 
 
-def worst(mistakes: Rows, names: list[str], limit: int) -> list[dict[str, Any]]:
-    """The `limit` most confident of `mistakes` (rows of mistakes.csv), most confident first, classes by name."""
+def worst(mistakes: Rows, probabilities: np.ndarray, names: list[str], limit: int) -> list[dict[str, Any]]:
+    """The `limit` most confident of `mistakes` (rows of mistakes.csv), most confident first, classes by name.
+
+    `probabilities` (images, classes) of the test images tell which class came second.
+    """
     ordered = sorted(mistakes, key=lambda row: (-float(row["confidence"]), int(row["index"])))
     return [
         {
@@ -73,9 +76,18 @@ def worst(mistakes: Rows, names: list[str], limit: int) -> list[dict[str, Any]]:
             "label": names[int(row["label"])],
             "predicted": names[int(row["predicted"])],
             "confidence": float(row["confidence"]),
+            **runner_up(probabilities[int(row["index"])], int(row["predicted"]), names),
         }
         for row in ordered[:limit]
     ]
+
+
+def runner_up(probabilities: np.ndarray, predicted: int, names: list[str]) -> dict[str, Any]:
+    """The most probable class but for the one `predicted`, by name, and its probability; of one image (classes,)."""
+    others = np.array(probabilities)
+    others[predicted] = -1
+    second = int(others.argmax())
+    return {"second": names[second], "confidence_second": float(others[second])}
 
 
 def suspects(rows: Rows, parts: tuple[str, ...], names: list[str], limit: int) -> list[dict[str, Any]]:
@@ -93,10 +105,12 @@ def suspects(rows: Rows, parts: tuple[str, ...], names: list[str], limit: int) -
     ][:limit]
 
 
-def galleries(mistakes: Rows, suspected: Rows, names: list[str], limit: int) -> dict[str, list[dict[str, Any]]]:
+def galleries(
+    mistakes: Rows, probabilities: np.ndarray, suspected: Rows, names: list[str], limit: int
+) -> dict[str, list[dict[str, Any]]]:
     """The images to show, at most `limit` in each gallery: `worst`, `suspects` and `suspects_training`."""
     return {
-        "worst": worst(mistakes, names, limit),
+        "worst": worst(mistakes, probabilities, names, limit),
         "suspects": suspects(suspected, ("test",), names, limit),
         "suspects_training": suspects(suspected, ("train", "validation"), names, limit),
     }
