@@ -19,7 +19,7 @@ from stages.common.entry import UserError
 from stages.evaluate.corruptions import STRENGTHS
 from stages.evaluate.scores import wilson
 from stages.pages.png import data_address
-from stages.report import pictures, tables
+from stages.report import cells, pictures, tables
 from stages.report.__main__ import main
 
 ROOT = Path(__file__).parents[1]
@@ -172,15 +172,18 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.ids, self.links, self.loads, self.pictures = [], [], [], [], []
+        self.open, self.ids, self.links, self.places, self.loads, self.pictures = [], [], [], [], [], []
         self.feed(text)
         self.close()
         assert self.open == []
+        assert {*self.places} <= {*self.ids}
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
         self.ids += [values["id"]] if "id" in values else []
-        if tag == "a":
+        if tag == "a" and values["href"].startswith("#"):
+            self.places.append(values["href"][1:])
+        elif tag == "a":
             self.links.append(values["href"])
         else:
             self.loads += [
@@ -218,7 +221,7 @@ def test_page_is_whole_and_loads_nothing(tmp_path, monkeypatch):
         re.findall(r"url\(#([^)]*)\)", text)
     )
     assert used <= set(page.ids)
-    assert text.count("<svg") == text.count('role="img"') == 9
+    assert text.count("<svg") == text.count('role="img"') + text.count('role="group"') == 9
     assert "A data set &lt;&amp;&gt;" in text and "A data set <&>" not in text
     assert "high-school students" in text and "high-school students" in card
     assert len(text) < 1_000_000
@@ -231,7 +234,7 @@ def test_page_says_what_was_measured(tmp_path, monkeypatch):
     for number in ("accuracy", "accuracy_low", "accuracy_high"):
         assert tables.percent(metrics[number]) in text
         assert tables.percent(metrics[number]) in card
-    assert sum("taken for" in alt for alt in page.pictures) == min(60, metrics["mistakes"])
+    assert sum("labelled" in alt and "taken for" in alt for alt in page.pictures) == min(60, metrics["mistakes"])
     assert "ab" * 32 in text and "ab" * 32 in card
     assert "Accuracy by writer" not in text and "NIST series" not in text + card
     for block in ("download", "validate", "preprocess", "train", "evaluate", "report"):
@@ -333,7 +336,8 @@ def test_gallery_is_limited_and_surest_first(tmp_path, monkeypatch):
     limit = (tmp_path / "params.yaml").read_text().replace("gallery_images: 60", "gallery_images: 3")
     (tmp_path / "params.yaml").write_text(limit)
     page, text, _ = render(tmp_path, monkeypatch)
-    assert sum("taken for" in alt for alt in page.pictures) == 3 and "The 3 most confident of" in text
+    assert sum("labelled" in alt for alt in page.pictures) == 3 + 2 and "The 3 most confident of" in text
+    assert max(map(int, re.findall(r"(\d+) of [\d,]+ shown", text))) == 3
     rows = [
         {"index": "4", "label": "0", "predicted": "1", "confidence": "0.5"},
         {"index": "7", "label": "1", "predicted": "0", "confidence": "0.9"},
@@ -361,6 +365,49 @@ def test_each_mistake_names_the_class_that_came_second_and_its_number(tmp_path, 
         assert [predicted, second] == [str(order[-1]), str(order[-2])]
         assert share == tables.percent(probabilities[int(index)][order[-2]])
     assert any(label != second for label, _, second, _, _ in captions)
+
+
+def test_a_cell_of_the_confusion_matrix_shows_its_images_by_mouse_and_by_keyboard(tmp_path, monkeypatch, browser):
+    monkeypatch.chdir(inputs(tmp_path))
+    main()
+    matrix = np.loadtxt(tmp_path / "data/predictions/confusion_matrix.csv", int, delimiter=",", skiprows=1)[:, 1:]
+    actual, predicted = np.unravel_index((matrix - np.diag(matrix.diagonal())).argmax(), matrix.shape)
+    with browser.new_page(java_script_enabled=False) as page:
+        page.goto((tmp_path / "reports/index.html").as_uri())
+        links, opened = page.locator("#confusion svg a"), page.locator(".cell:visible")
+        assert links.count() == np.count_nonzero(matrix) and opened.count() == 0
+        many = page.get_by_role("link", name=f"{actual} taken for {predicted}: {matrix[actual, predicted]}", exact=True)
+        many.click()
+        assert opened.locator("h3").inner_text() == f"{actual} taken for {predicted}"
+        assert f"{cells.IN_CELL} of {matrix[actual, predicted]} shown, the most confident" in opened.inner_text()
+        assert opened.locator("img").count() == cells.IN_CELL
+        right = page.get_by_role("link", name=f"3 recognised: {matrix[3, 3]}", exact=True)
+        right.focus()
+        page.keyboard.press("Enter")
+        assert opened.locator("h3").inner_text() == "3 recognised"
+        page.get_by_role("link", name="Close").click()
+        assert opened.count() == 0
+
+
+def test_a_cell_shows_the_surest_mistakes_and_the_least_sure_right_images():
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3], [0.45, 0.55]], np.float32)
+    predictions = np.zeros(5, [("confidence", float), ("right", bool)])
+    predictions["confidence"], predictions["right"] = probabilities.max(1), [True, True, True, False, False]
+    mistakes = [{"index": "4", "label": "0", "predicted": "1", "confidence": "0.55"}]
+    mistakes += [{"index": "3", "label": "1", "predicted": "0", "confidence": "0.7"}]
+    found = cells.members(mistakes, predictions, probabilities)
+    assert found == {(0, 0): [1, 0], (1, 1): [2], (0, 1): [4], (1, 0): [3]}
+
+
+def test_the_images_of_all_cells_are_few_and_every_frequent_cell_has_one():
+    matrix = np.arange(1, 401).reshape(20, 20)
+    found = {(a, p): list(range(matrix[a, p])) for a in range(20) for p in range(20)}
+    shown = {cell["place"]: len(cell["shown"]) for cell in cells.shown(matrix, found, list("abcdefghijklmnopqrst"), 60)}
+    assert len(shown) == 400 and sum(shown.values()) == cells.IN_CELLS
+    assert shown["19-18"] == shown["10-0"] == 1 and shown["0-1"] == shown["19-19"] == 0
+    few = cells.shown(matrix[:2, :2], found, ["a", "b"], 60)
+    assert [len(cell["shown"]) for cell in few] == [1, 2, 12, 12]
+    assert [len(cell["shown"]) for cell in cells.shown(matrix[:2, :2], found, ["a", "b"], 3)] == [1, 2, 3, 3]
 
 
 def test_the_runner_up_of_a_tie_is_never_the_prediction():
@@ -476,6 +523,7 @@ def test_names_beyond_the_font_get_an_index():
         ("metrics/evaluate.json", b"[" * 100_000, "not valid JSON"),
         ("metrics/train.json", b'{"loss": ' + b"9" * 10_000 + b"}", "not valid JSON"),
         ("data/prepared/test/images.npy", b"no array", "cannot be read"),
+        ("data/predictions/test.csv", b"index,label,predicted,confidence\n0,1,1,0.5\n", "has 1 rows for 897 test"),
         ("data/predictions/probabilities.npy", b"no array", "cannot be read"),
         ("data/predictions/probabilities.npy", saved(np.zeros((897, 3), np.float32)), "is not float32 of 897 images"),
         ("data/predictions/probabilities.npy", saved(np.zeros((897, 10))), "is not float32 of 897 images"),

@@ -7,7 +7,8 @@ is the same on every machine.
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any
 
 import matplotlib
@@ -62,11 +63,12 @@ STYLE: dict[RcKeyType, Any] = {
 Paint = Callable[[Figure], None]
 
 
-def inline_svg(name: str, width: float, height: float, paint: Paint) -> str:
+def inline_svg(name: str, width: float, height: float, paint: Paint, links: Mapping[str, str] | None = None) -> str:
     """An `<svg>` element of `width` × `height` points for a page that extends base.html.j2, whose colours it takes.
 
     `paint` adds axes to the empty figure and draws on them, in the style of this module. One page holds many
-    pictures, so every id in this one starts with `name`.
+    pictures, so every id in this one starts with `name`, and so does every address: `#1` becomes `#name-1`.
+    `links` says what a screen reader calls the parts that `paint` gave a `url`, by that url.
     """
     svg = _svg(width, height, paint, transparent=True)
     svg = svg[svg.index("<svg") :].rstrip()
@@ -78,7 +80,11 @@ def inline_svg(name: str, width: float, height: float, paint: Paint) -> str:
     svg = re.sub(r"\n\s*", "\n", svg)
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, f"var(--{variable})")
-    return svg
+    svg = svg.replace(' target="_blank"', "")
+    for address, words in (links or {}).items():
+        link = f'<a href="#{name}-{address.removeprefix("#")}"'
+        svg = svg.replace(f"{link}>", f'{link} aria-label="{escape(words)}">')
+    return svg.replace(' aria-hidden="true"', "") if links else svg
 
 
 def svg_file(width: float, height: float, paint: Paint, font_size: float = 9) -> str:

@@ -1,5 +1,6 @@
 """Write the page and the model card from what the earlier stages left under data, metrics and models."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from stages.common import parameters
 from stages.common.entry import no_arguments, run
 from stages.common.files import write_text
 from stages.pages.png import data_address
-from stages.report import inputs, pictures, tables
+from stages.report import cells, inputs, pictures, tables
 from stages.report.inputs import Inputs
 from stages.report.page import render
 from stages.report.params import Report, Reported
@@ -29,8 +30,11 @@ def main() -> None:
     computed = compute(found, names)
     galleries = tables.galleries(found.mistakes, found.probabilities, found.suspects, names, limit)
 
-    drawn = draw(found, computed, names)
-    for row in (row for gallery in galleries.values() for row in gallery):
+    members = cells.members(found.mistakes, found.predictions, found.probabilities)
+    of_cells = cells.shown(found.confusion_matrix, members, names, limit) if limit else []
+
+    drawn = draw(found, computed, names, of_cells)
+    for row in chain(*galleries.values(), *(cell["shown"] for cell in of_cells)):
         row["image"] = data_address(found.images[row["part"]][row["index"]])
     corrupted = [[data_address(image) for image in strip] for strip in found.corrupted]
 
@@ -42,8 +46,8 @@ def main() -> None:
         "blocks": blocks,
         **computed,
     }
-    alone = {**galleries, "pictures": drawn, "corrupted": corrupted, "many_classes": pictures.MANY}
-    page = render("page.html.j2", **both, **alone)
+    shown = {**galleries, "cells": of_cells, "pictures": drawn, "corrupted": corrupted, "many_classes": pictures.MANY}
+    page = render("page.html.j2", **both, **shown)
     card = render("model_card.md.j2", **both)
 
     write_text(REPORTS / "index.html", page)
@@ -62,7 +66,7 @@ def compute(found: Inputs, names: list[str]) -> dict[str, Any]:
     }
 
 
-def draw(found: Inputs, computed: dict[str, Any], names: list[str]) -> dict[str, str]:
+def draw(found: Inputs, computed: dict[str, Any], names: list[str], of_cells: list[dict[str, Any]]) -> dict[str, str]:
     """The pictures of the page, by the name that its template uses."""
     accuracy = found.metrics["accuracy"]
     history = {key: np.array([float(row[key]) for row in found.history]) for key in found.history[0]}
@@ -71,7 +75,7 @@ def draw(found: Inputs, computed: dict[str, Any], names: list[str]) -> dict[str,
         for key in ("loss", "accuracy")
     }
     drawn |= {
-        "confusion": pictures.confusion_matrix(found.confusion_matrix, names),
+        "confusion": pictures.confusion_matrix(found.confusion_matrix, names, of_cells),
         "recall": pictures.proportions(computed["class_rows"], names, accuracy, "recall"),
         "roc": pictures.roc(found.roc, found.dataset["classes"], names),
         "confidence": pictures.confidence_histogram(found.predictions["confidence"], found.predictions["right"]),

@@ -86,7 +86,7 @@ def read(chosen: Reported) -> Inputs:
         robustness=read_robustness(METRICS / "robustness.csv"),
         series=read_table(PREDICTIONS / "series.csv", {"group": int, "images": int, "right": int, **INTERVAL}),
         suspects=read_table(PREDICTIONS / "suspects.csv", suspect),
-        predictions=read_predictions(PREDICTIONS / "test.csv"),
+        predictions=read_predictions(PREDICTIONS / "test.csv", len(images["test"])),
         probabilities=read_probabilities(PREDICTIONS / "probabilities.npy", (len(images["test"]), len(chosen.classes))),
         corrupted=read_images(PREDICTIONS / "corrupted.npy"),
         images=images,
@@ -125,11 +125,17 @@ def read_robustness(path: Path) -> Rows:
     return rows
 
 
-def read_predictions(path: Path) -> np.ndarray:
-    """Of each row of the CSV file at `path`: `confidence` float64, and `right` bool. Raises as `read_table` does."""
+def read_predictions(path: Path, images: int) -> np.ndarray:
+    """Of each row of the CSV file at `path`: `confidence` float64, and `right` bool.
+
+    Raises as `read_table` does, and if there are not as many rows as `images`.
+    """
     rows = _rows(path, {"label": str, "predicted": str, "confidence": float})
     values = ((float(row["confidence"]), row["label"] == row["predicted"]) for row in rows)
-    return np.fromiter(values, np.dtype([("confidence", np.float64), ("right", np.bool_)]))
+    predictions = np.fromiter(values, np.dtype([("confidence", np.float64), ("right", np.bool_)]))
+    if len(predictions) != images:
+        raise UserError(f"{path}: has {len(predictions)} rows for {images} test images; {REMAKE}")
+    return predictions
 
 
 def read_confusion_matrix(path: Path, classes: list[str]) -> np.ndarray:

@@ -51,8 +51,12 @@ def training_curve(epochs: np.ndarray, training: np.ndarray, validation: np.ndar
     return inline_svg(quantity, WIDTH, 205, paint)
 
 
-def confusion_matrix(matrix: np.ndarray, names: list[str]) -> str:
-    """Counts of a matrix (classes, classes), rows actual; only mistakes are coloured, the diagonal stays quiet."""
+def confusion_matrix(matrix: np.ndarray, names: list[str], cells: list[dict[str, Any]]) -> str:
+    """Counts of a matrix (classes, classes), rows actual; only mistakes are coloured, the diagonal stays quiet.
+
+    Each of `cells` (of `cells.shown`) becomes a link to the element of the page that has its id.
+    """
+    links = {f"#{cell['place']}": f"{cell['title']}: {cell['images']:,}" for cell in cells}
     size = len(names)
     width = WIDTH if size <= MANY else 2 * WIDTH
     # A letter of the tick labels takes about 6 points.
@@ -73,7 +77,9 @@ def confusion_matrix(matrix: np.ndarray, names: list[str]) -> str:
                 strength = 0.13 if right else 0.12 + 0.5 * (number / largest) ** 0.5
                 colour, ink = (ACCENT, GREY) if right else (BAD, INK)
                 corner = (predicted - 0.47, actual - 0.47)
-                axes.add_patch(Rectangle(corner, 0.94, 0.94, color=colour, alpha=strength, linewidth=0))
+                address = f"#{actual}-{predicted}"
+                url = address if address in links else None
+                axes.add_patch(Rectangle(corner, 0.94, 0.94, color=colour, alpha=strength, linewidth=0, url=url))
                 axes.text(predicted, actual, str(number), ha="center", va="center_baseline", fontsize=font, color=ink)
         axes.set_xlim(-0.5, size - 0.5)
         axes.set_ylim(size - 0.5, -0.5)
@@ -89,7 +95,7 @@ def confusion_matrix(matrix: np.ndarray, names: list[str]) -> str:
         axes.set_xlabel("predicted")
         axes.set_ylabel("actual")
 
-    return inline_svg("confusion", width, width * 0.99, paint)
+    return inline_svg("confusion", width, width * 0.99, paint, links)
 
 
 def proportions(rows: list[dict[str, Any]], names: list[str], overall: float, quantity: str) -> str:
