@@ -221,7 +221,7 @@ def test_page_is_whole_and_loads_nothing(tmp_path, monkeypatch):
         re.findall(r"url\(#([^)]*)\)", text)
     )
     assert used <= set(page.ids)
-    assert text.count("<svg") == text.count('role="img"') + text.count('role="group"') == 9
+    assert text.count("<svg") == text.count('role="img"') + text.count('role="group"') == 10
     assert "A data set &lt;&amp;&gt;" in text and "A data set <&>" not in text
     assert "high-school students" in text and "high-school students" in card
     assert len(text) < 1_000_000
@@ -408,6 +408,25 @@ def test_the_images_of_all_cells_are_few_and_every_frequent_cell_has_one():
     few = cells.shown(matrix[:2, :2], found, ["a", "b"], 60)
     assert [len(cell["shown"]) for cell in few] == [1, 2, 12, 12]
     assert [len(cell["shown"]) for cell in cells.shown(matrix[:2, :2], found, ["a", "b"], 3)] == [1, 2, 3, 3]
+
+
+def test_refusing_the_least_sure_images_is_told_in_numbers(tmp_path, monkeypatch):
+    inputs(tmp_path)
+    with (tmp_path / "data/predictions/test.csv").open(newline="") as file:
+        predictions = sorted(csv.DictReader(file), key=lambda row: float(row["confidence"]))
+    _, text, _ = render(tmp_path, monkeypatch)
+    for name, share in (("none", 0), ("1%", 0.01), ("3%", 0.03), ("5%", 0.05)):
+        rest = predictions[round(share * len(predictions)) :]
+        left = sum(row["label"] != row["predicted"] for row in rest)
+        numbers = [str(len(predictions) - len(rest)), str(left), tables.percent(1 - left / len(rest))]
+        cells_of_row = "".join(f"<td>{number}</td>" for number in numbers)
+        assert f'<tr><th scope="row">{name}</th>{cells_of_row}</tr>' in text
+
+
+def test_a_set_too_small_to_refuse_a_share_of_it_still_has_its_rows():
+    predictions = np.array([(0.9, True), (0.3, False)], [("confidence", float), ("right", bool)])
+    assert {(row["refused"], row["mistakes"]) for row in tables.coverage_rows(predictions)} == {(0, 1)}
+    assert "<svg" in pictures.coverage(predictions["confidence"], predictions["right"], tables.REFUSED)
 
 
 def test_the_runner_up_of_a_tie_is_never_the_prediction():

@@ -59,6 +59,7 @@ def compute(found: Inputs, names: list[str]) -> dict[str, Any]:
     return {
         "class_rows": tables.class_rows(found.classes, found.confusion_matrix, names),
         "series_rows": tables.series_rows(found.series),
+        "coverage_rows": tables.coverage_rows(found.predictions),
         "robustness_rows": tables.robustness_rows(found.robustness),
         "confusions": tables.confusions(found.confusion_matrix, names),
         "corrupted_images": int(found.robustness[0]["images"]),
@@ -80,6 +81,7 @@ def draw(found: Inputs, computed: dict[str, Any], names: list[str], of_cells: li
         "roc": pictures.roc(found.roc, found.dataset["classes"], names),
         "confidence": pictures.confidence_histogram(found.predictions["confidence"], found.predictions["right"]),
         "reliability": pictures.reliability(found.reliability),
+        "coverage": pictures.coverage(found.predictions["confidence"], found.predictions["right"], tables.REFUSED),
         "robustness": pictures.robustness(computed["robustness_rows"], accuracy),
     }
     if series := computed["series_rows"]:

@@ -3,6 +3,7 @@
 Every function returns one `<svg>` element as text.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -171,6 +172,37 @@ def reliability(bins: list[dict[str, str]]) -> str:
         figure.legend(loc="outside upper left", ncols=2)
 
     return inline_svg("reliability", WIDTH, 240, paint)
+
+
+def coverage(confidence: np.ndarray, right: np.ndarray, refused: Sequence[float]) -> str:
+    """Accuracy of the surest images by their share of all, from 90 %; `confidence` and `right` as for the histogram.
+
+    A dot stands for each of the shares `refused`.
+    """
+    total = len(right)
+    most = np.unique(np.linspace(0, total // 10, 101).astype(np.intp))  # of the least sure images, how many are refused
+    ordered = right[confidence.argsort(kind="stable")]
+    wrong = total - np.count_nonzero(right)
+    lost = np.concatenate([[0], np.cumsum(~ordered[: most[-1]])])  # mistakes among the refused
+    accuracy = 1 - (wrong - lost[most]) / (total - most)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.plot(1 - most / total, accuracy, color=ACCENT)
+        dots = np.round(np.multiply(refused, total)).astype(np.intp)
+        axes.plot(1 - dots / total, 1 - (wrong - lost[dots]) / (total - dots), "o", color=ACCENT, markersize=6.5)
+        axes.set_xlim(1.003, 0.897)
+        highest = accuracy.max()
+        room = max(highest - accuracy.min(), 0.001)
+        axes.set_ylim(highest - 1.1 * room, highest + 0.1 * room)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(percent))
+        axes.set_xlabel("coverage: images that are not refused")
+        axes.set_ylabel("accuracy of these images")
+
+    return inline_svg("coverage", WIDTH, 205, paint)
 
 
 def robustness(rows: list[dict[str, Any]], clean: float) -> str:

@@ -9,6 +9,8 @@ from stages.report.inputs import Rows
 
 BLOCKS = ("download", "validate", "preprocess", "train", "evaluate", "report")
 
+REFUSED = (0.0, 0.01, 0.03, 0.05)  # shares of the test images, the least sure ones
+
 # Who filled in the forms of NIST Special Database 19, by series (hsf_0 to hsf_7).
 WRITERS = dict.fromkeys((0, 1, 2, 3, 6, 7), "census employees") | {4: "high-school students"}
 
@@ -114,6 +116,21 @@ def galleries(
         "suspects": suspects(suspected, ("test",), names, limit),
         "suspects_training": suspects(suspected, ("train", "validation"), names, limit),
     }
+
+
+def coverage_rows(predictions: np.ndarray) -> list[dict[str, Any]]:
+    """A row for each of `REFUSED`, if this share of the images is refused: share, refused, and of the rest mistakes and
+    accuracy. `predictions` are those of `Inputs`.
+    """
+    right = predictions["right"][predictions["confidence"].argsort(kind="stable")]
+    rows = []
+    for share in REFUSED:
+        refused = round(share * len(right))
+        rest = right[refused:]
+        rows.append(
+            {"share": share, "refused": refused, "mistakes": int((~rest).sum()), "accuracy": float(rest.mean())}
+        )
+    return rows
 
 
 def disputed_suspects(suspected: Rows, disputed: list[int]) -> int:
