@@ -73,6 +73,7 @@ def inputs(
     (folder / "datasets.yaml").write_text(yaml.safe_dump({"own": entry}), encoding="utf-8")
     for part in parts:
         np.save(folder / part / "images.npy", images)
+    (folder / "models/model.tflite").write_bytes(bytes(1_234_567))
     np.save(folder / "data/predictions/probabilities.npy", probabilities)
     np.save(folder / "data/predictions/corrupted.npy", np.resize(images, (len(STRENGTHS), 6, size, size)))
     low, high = wilson(len(test) - len(wrong), len(test))
@@ -236,6 +237,7 @@ def test_page_says_what_was_measured(tmp_path, monkeypatch):
         assert tables.percent(metrics[number]) in card
     assert sum("labelled" in alt and "taken for" in alt for alt in page.pictures) == min(60, metrics["mistakes"])
     assert "ab" * 32 in text and "ab" * 32 in card
+    assert "<dt>Model file</dt><dd>1.2 MB</dd>" in text and "1,234,567 bytes" in text and "1,234,567 bytes" in card
     assert "Accuracy by writer" not in text and "NIST series" not in text + card
     for block in ("download", "validate", "preprocess", "train", "evaluate", "report"):
         assert f"<h3>{block}</h3>" in text
@@ -435,11 +437,12 @@ def test_the_runner_up_of_a_tie_is_never_the_prediction():
         assert tables.runner_up(shares, predicted, ["a", "b", "c"]) == {"second": second, "confidence_second": 0.5}
 
 
-def test_missing_input_is_one_clear_line(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["metrics/roc.csv", "models/model.tflite", "data/predictions/probabilities.npy"])
+def test_missing_input_is_one_clear_line(tmp_path, monkeypatch, name):
     inputs(tmp_path)
-    (tmp_path / "metrics/roc.csv").unlink()
+    (tmp_path / name).unlink()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"metrics/roc.csv is missing.*dvc repro"):
+    with pytest.raises(UserError, match=f"{re.escape(name)} is missing.*dvc repro"):
         main()
     assert not (tmp_path / "reports").exists()
 
@@ -498,6 +501,13 @@ def test_disputed_suspects_and_a_fitted_temperature_are_told_where_there_are_any
 
 
 def test_numbers_as_written():
+    assert [tables.size(number) for number in (999, 1000, 437_890, 999_499, 999_500)] == [
+        "999 B",
+        "1 kB",
+        "438 kB",
+        "999 kB",
+        "1.0 MB",
+    ]
     assert tables.percent(0.9962) == "99.62%"
     assert tables.percent(0.99999) == "99.99%" and tables.percent(1.0) == "100.00%"
     assert tables.written([True, 0.003, None, {"a": 1}]) == "true, 0.003, null, a: 1"
@@ -542,6 +552,7 @@ def test_names_beyond_the_font_get_an_index():
         ("metrics/evaluate.json", b"[" * 100_000, "not valid JSON"),
         ("metrics/train.json", b'{"loss": ' + b"9" * 10_000 + b"}", "not valid JSON"),
         ("data/prepared/test/images.npy", b"no array", "cannot be read"),
+        ("models/model.tflite", b"", "is empty"),
         ("data/predictions/test.csv", b"index,label,predicted,confidence\n0,1,1,0.5\n", "has 1 rows for 897 test"),
         ("data/predictions/probabilities.npy", b"no array", "cannot be read"),
         ("data/predictions/probabilities.npy", saved(np.zeros((897, 3), np.float32)), "is not float32 of 897 images"),

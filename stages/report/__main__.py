@@ -43,6 +43,7 @@ def main() -> None:
         "environment": found.environment,
         "trained": found.trained,
         "metrics": found.metrics,
+        "model_bytes": found.model_bytes,
         "blocks": blocks,
         **computed,
     }

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
 PREDICTIONS = Path("data/predictions")
 METRICS = Path("metrics")
+MODEL = Path("models/model.tflite")
 PARTS = ("train", "validation", "test")
 Kinds = Mapping[str, Callable[[Any], Any]]  # by column or key: what its values must be
 REMAKE = "remake it with `dvc repro`"
@@ -36,12 +38,13 @@ Rows = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files under data and metrics that the page and the model card are made from."""
+    """What the page and the model card are made from: files under data, metrics and models."""
 
     dataset: dict[str, Any]  # name, files, done, images, split, shape, classes, disputed, and what datasets.yaml says
     environment: dict[str, Any]
     trained: dict[str, Any]
     metrics: dict[str, Any]
+    model_bytes: int  # the size of the LiteRT model
     confusion_matrix: np.ndarray  # int64 (classes, classes), rows actual, columns predicted
     classes: Rows
     mistakes: Rows
@@ -75,6 +78,7 @@ def read(chosen: Reported) -> Inputs:
         environment=read_json(METRICS / "environment.json", ENVIRONMENT),
         trained=read_json(METRICS / "train.json", TRAINED),
         metrics=read_json(METRICS / "evaluate.json", MEASURED),
+        model_bytes=read_size(MODEL),
         confusion_matrix=read_confusion_matrix(PREDICTIONS / "confusion_matrix.csv", chosen.classes),
         classes=read_table(METRICS / "classes.csv", {"class": str, **dict.fromkeys(rates, float)}),
         mistakes=read_table(
@@ -176,6 +180,18 @@ def _array(path: Path) -> np.ndarray:
     if not isinstance(array, np.ndarray):  # an archive of several arrays
         raise UserError(f"{path}: holds no array; {REMAKE}")
     return array
+
+
+def read_size(path: Path) -> int:
+    """The bytes of the file at `path`. Raises `UserError` if it is missing or empty."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+    except FileNotFoundError:
+        raise UserError(_missing(path)) from None
+    if not size:
+        raise UserError(f"{path}: is empty; {REMAKE}")
+    return size
 
 
 def below(end: int, text: str) -> int:

@@ -186,6 +186,13 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def size(number: int) -> str:
+    """A number of bytes: 437890 as `438 kB`, 1234567 as `1.2 MB`."""
+    return (
+        f"{number / 1e6:.1f} MB" if number >= 999_500 else f"{number / 1e3:.0f} kB" if number >= 1000 else f"{number} B"
+    )
+
+
 def plural(number: int, word: str) -> str:
     """`no mistakes`, `1 mistake`, `1,234 mistakes`."""
     return f"{count(number) if number else 'no'} {word}{'' if number == 1 else 's'}"
