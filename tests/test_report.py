@@ -356,9 +356,7 @@ def test_each_mistake_names_the_class_that_came_second_and_its_number(tmp_path, 
     with (tmp_path / "metrics/mistakes.csv").open(newline="") as file:
         mistakes = list(csv.DictReader(file))
     _, text, _ = render(tmp_path, monkeypatch)
-    captions = re.findall(
-        r"<figcaption><b>(\d)</b> → <em>(\d)</em><br>[\d.]+%<br>(\d): ([\d.]+%)<br>test (\d+)<", text
-    )
+    captions = re.findall(r"<figcaption><b>(\d)</b> → <em>(\d)</em><br>[\d.]+%<br>(\d): ([\d.]+%)<br>test (\d+)<", text)
     assert len(captions) == min(60, len(mistakes)) > 10
     known = {row["index"]: (row["label"], row["predicted"]) for row in mistakes}
     for label, predicted, second, share, index in captions:
