@@ -1,5 +1,6 @@
 """Adding an entry to datasets.yaml, the rest of which stays as it is, byte for byte."""
 
+import json
 import re
 from io import StringIO
 from typing import Any
@@ -23,6 +24,10 @@ def add(name: str, entry: dict[str, Any]) -> None:
     before = datasets.FILE.read_bytes().decode()
     end = "\r\n" if "\r\n" in before else "\n"
     text = f"{before.rstrip()}{end}{end}{as_yaml(name, entry).replace(chr(10), end)}"
+    if re.search(
+        "[\ud800-\udfff]", json.dumps(entry, ensure_ascii=False)
+    ):  # how Python reads a byte of a path that is not UTF-8
+        raise UserError(f"{name}: a path or a name is not UTF-8: rename the file or folder")
     try:
         kept = parameters.parse(text) == catalog | {name: entry}
     except (YAMLError, ValueError):

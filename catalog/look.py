@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.common import parameters
 from stages.common.entry import UserError
+from stages.common.parameters import Block
+from stages.datasets import Name
 from stages.download import pictures
 from stages.download.contents import GZIP_MAGIC, LARGEST_FILE_BYTES, MirrorError, blocks_of
 from stages.download.mirrors import from_folder
@@ -37,6 +40,17 @@ class Found:
     source: dict[str, Any]
     classes: list[str] | None = None
     lines: list[str] = field(default_factory=list)
+
+
+class Labels(Block):
+    """The names of classes as a source has them."""
+
+    label: list[Name]
+
+
+def named(labels: list[str], path: Path) -> None:
+    """Raise `UserError` if a class has one of `labels`, and that cannot be shown on a page or in a terminal."""
+    parameters.check("source", {"label": labels}, Labels, path)
 
 
 def look(path: Path, group: str | None) -> Found:
@@ -190,6 +204,7 @@ def of_pictures(folder: Path, group: str | None) -> Found:
         columns = pd.read_csv(table, nrows=0).columns
         group = next((column for column in columns if column.lower() in GROUPS), None)
     rows = pictures.described(folder, group)
+    named(sorted({row["label"] for row in rows}), folder)
     without = len(pictures.files_of(folder)) - len(rows) - table.is_file()
     source: dict[str, Any] = {"kind": "folder", "files": {WHOLE_FOLDER: f"sha256:{pictures.checksum(folder)}"}}
     if not any(row["part"] == "test" for row in rows):

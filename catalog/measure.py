@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from catalog.look import Found
+from catalog.look import Found, named
 from record.parameters import Dataset
 from stages import datasets
 from stages.common import parameters
@@ -43,6 +43,7 @@ def entry_of(name: str, found: Found, contents: Path) -> tuple[dict[str, Any], l
     if not 2 <= len(values) <= 256:
         raise UserError(f"{name}: {len(values)} different labels, must be 2 to 256: {', '.join(map(str, values[:5]))}")
     classes = found.classes if found.classes and len(found.classes) == len(values) else list(map(str, values))
+    named(classes, Path(found.source.get("mirrors", [name])[0]))
     if values != list(range(len(values))):
         found.source["labels"] = values
     shapes = {part.images.shape[1:] for part in parts.values()}

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -344,6 +345,31 @@ def test_a_csv_without_a_label_somewhere_is_told(project, place, digits):
     (place / "mnist_train.csv").write_text("\n".join(lines))
     with pytest.raises(UserError, match="mnist_train.csv: image 4 has no label"):
         tool.main([str(place)])
+
+
+@pytest.mark.parametrize("label", ["b\x1b[31m", "b\u202ec", "b\u200b", "b\nc", " b", "b\udcff", "b" * 101, ""])
+def test_a_class_whose_name_cannot_be_shown_is_told(project, place, digits, label):
+    if label:
+        pictures_in(place, ["a", label])
+        (place / "a" / "0.png").write_bytes(b"")  # before any picture is read
+    else:
+        as_csv(place, digits)
+        table = pd.read_csv(place / "mnist_train.csv", dtype={"label": str})
+        table.assign(label=table["label"].replace("3", "3\x07")).to_csv(place / "mnist_train.csv", index=False)
+    before = (project / "datasets.yaml").read_bytes()
+    with pytest.raises(UserError, match=r"source\.label\.\d+ is '") as raised:
+        tool.main([str(place)])
+    assert len(str(raised.value).splitlines()) == 1
+    assert (project / "datasets.yaml").read_bytes() == before
+
+
+def test_a_path_that_is_not_utf_8_and_one_of_nobody_are_told(project, tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/p\xff"))
+    pictures_in(folder, ["a", "b"])
+    with pytest.raises(UserError, match="a path or a name is not UTF-8: rename"):
+        tool.main([str(folder)])
+    with pytest.raises(UserError, match="FROM is '~nosuchuser/x', must be a file or a folder"):
+        tool.main(["~nosuchuser/x"])
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from catalog.measure import entry_of
 from record.parameters import NAME
 from stages import datasets
 from stages.common import parameters
-from stages.common.entry import UserError, run
+from stages.common.entry import UserError, printable, run
+from stages.common.files import found as meant
 from stages.download.contents import MirrorError
 
 # What reading a damaged file raises in the libraries that read it.
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     options.add_argument("--name", help="of the entry; the name of the file or folder by default")
     options.add_argument("--group", help="a folder: a pattern, or a column of labels.csv, that says who made a picture")
     chosen = options.parse_args(arguments)
-    path = Path(chosen.path).expanduser()
+    path = meant(chosen.path)
     if not chosen.path or not path.exists():
         raise UserError(f"FROM is {chosen.path!r}, must be a file or a folder that exists: make import FROM=/path")
     name = chosen.name or named(path)
@@ -54,10 +55,10 @@ def main(arguments: Sequence[str]) -> None:
             return
         with TemporaryDirectory() as contents:
             entry, lines = entry_of(name, found, Path(contents))
+        add(name, entry)
     except DAMAGED as error:
         raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    add(name, entry)
-    print("\n".join(f"import: {line}" for line in [*found.lines, *lines]))
+    print("\n".join(f"import: {printable(line)}" for line in [*found.lines, *lines]))
     print(f"import: added to {datasets.FILE} as {name}; its title, licence and citation are yours to fill in")
     print(f"next:   {command(name, entry)}")
 
