@@ -7,10 +7,12 @@ grey pixels in base64) and its label `to`: an image for training.
 
 import base64
 import binascii
+import codecs
 import csv
 import hashlib
 import io
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +39,7 @@ class Relabelled(NamedTuple):
 class Added(NamedTuple):
     """An image uint8 (28, 28) for training, of the class number `label`."""
 
+    line: int
     image: np.ndarray
     label: int
 
@@ -66,7 +69,10 @@ def read(dataset: str, classes: list[str], path: Path = FILE) -> Corrections:
         if row["pixels"]:
             if to is None:
                 raise UserError(f"{path} line {line}: to is empty: an added image needs a label")
-            found.added.append(Added(pixels(row["pixels"], f"{path} line {line}"), to))
+            image = pixels(row["pixels"], f"{path} line {line}")
+            if any(np.array_equal(each.image, image) for each in found.added):
+                raise UserError(f"{path} line {line}: this image is added already: keep one of the rows")
+            found.added.append(Added(line, image, to))
         elif not re.fullmatch("[0-9a-f]{32}", row["image"]):
             raise UserError(f"{path} line {line}: image is {row['image']!r}, must be 32 hexadecimal digits")
         elif before is None:
@@ -82,18 +88,31 @@ def rows(path: Path = FILE) -> list[tuple[int, dict[str, str]]]:
     """Number and values of each line. Raises `UserError` if the table lacks a column."""
     if not path.exists():
         return []
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{path}: is in UTF-16: save it as CSV in UTF-8")
     try:
-        table = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
-        lines = [
-            (number, {key: (row.get(key) or "").strip() for key in COLUMNS}) for number, row in enumerate(table, 2)
-        ]
+        table = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        lines = [(table.line_num, {key: (row.get(key) or "").strip() for key in COLUMNS}) for row in table]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a table in UTF-8 ({error})") from None
-    if missing := [column for column in COLUMNS if column not in (table.fieldnames or [])]:
+    columns = list(table.fieldnames or [])
+    if len(columns) == 1 and (split := {";", "\t"} & {*columns[0]}):
+        raise UserError(f"{path}: its columns are divided by {split.pop()!r}: save it with commas")
+    if missing := [column for column in COLUMNS if column not in columns]:
         raise UserError(f"{path}: no column {', '.join(missing)}")
     if unsettled := [number for number, row in lines if row["dataset"].startswith(CONFLICT)]:
         raise UserError(f"{path} line {unsettled[0]}: a conflict of a merge: keep the right rows and delete the marks")
     return lines
+
+
+def strange(known: Collection[str], path: Path = FILE) -> list[str]:
+    """A line for each row whose data set is none of the `known` ones, so that no stage uses it."""
+    return [
+        f"{path} line {line}: dataset is {row['dataset']!r}, which is no entry of datasets.yaml: this row is not used"
+        for line, row in rows(path)
+        if row["dataset"] not in known
+    ]
 
 
 def class_number(label: str, classes: list[str], where: str) -> int | None:
@@ -109,11 +128,19 @@ def pixels(text: str, where: str) -> np.ndarray:
     """The image in `text`, a PNG file in base64: uint8 (28, 28). Raises `UserError`, which begins with `where`."""
     try:
         picture = Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"])
-        if picture.size == (SIDE, SIDE):
-            return np.asarray(picture.convert("L"))
+        image = np.asarray(picture.convert("L")) if picture.size == (SIDE, SIDE) else None
     except (binascii.Error, UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError):
-        pass
-    raise UserError(f"{where}: pixels are no PNG file of {SIDE}×{SIDE} pixels in base64")
+        image = None
+    if image is None:
+        raise UserError(f"{where}: pixels are no PNG file of {SIDE}×{SIDE} pixels in base64")
+    if blank(image):
+        raise UserError(f"{where}: pixels have a single grey level, so nothing to learn from: take the line out")
+    return image
+
+
+def blank(image: np.ndarray) -> bool:
+    """Whether nothing is in `image`."""
+    return bool((image == image.flat[0]).all())
 
 
 def applied(

@@ -13,12 +13,12 @@ from serving.log import Correction, Log
 from stages import corrections
 from stages.common.entry import UserError
 from stages.corrections import COLUMNS, fingerprint
-from tools.correct import as_png
+from tools.correct import as_png, write
 
 CLASSES = list("0123456789")
 HEAD = ",".join(COLUMNS)
 HASH = "0123456789abcdef0123456789abcdef"
-DRAWN = as_png(np.full((28, 28), 77, np.uint8))
+DRAWN = as_png(np.full((28, 28), 77, np.uint8) + np.eye(28, dtype=np.uint8))
 # A PNG file that announces 10 billion pixels: the length, name and content of its header, and their checksum.
 HEADER = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
 HEADER = struct.pack(">I", 13) + HEADER + struct.pack(">I", zlib.crc32(HEADER))
@@ -35,7 +35,7 @@ def test_rows_of_other_data_sets_are_not_read(tmp_path):
     path = table(tmp_path, f"fashion_mnist,{HASH},Bag,Coat,", f"mnist,{HASH},4,9,", f"mnist,,,3,{DRAWN}")
     found = corrections.read("mnist", CLASSES, path)
     assert [(each.image, each.before, each.to) for each in found.relabelled] == [(HASH, 4, 9)]
-    assert [(each.image.mean(), each.label) for each in found.added] == [(77, 3)]
+    assert [(each.image.min(), each.label) for each in found.added] == [(77, 3)]
     assert corrections.read("digits", CLASSES, path) == corrections.read("mnist", CLASSES, tmp_path / "none.csv")
 
 
@@ -52,6 +52,9 @@ def test_rows_of_other_data_sets_are_not_read(tmp_path):
         (f"<<<<<<< HEAD\nmnist,{HASH},4,9,", "line 2: a conflict of a merge"),
         (f"mnist,{HASH},4,9,\n>>>>>>> other", "line 3: a conflict of a merge"),
         (f"mnist,{HASH},4,9,\nmnist,{HASH},4,7,", "line 3: this image has a row already"),
+        (f"mnist,{HASH},4,9,\n\n\nmnist,{HASH},4,7,", "line 5: this image has a row already"),
+        (f"mnist,,,3,{DRAWN}\nmnist,,,4,{DRAWN}", "line 3: this image is added already"),
+        (f"mnist,,,3,{as_png(np.full((28, 28), 9, np.uint8))}", "line 2: pixels have a single grey level"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_named(tmp_path, line, message):
@@ -63,6 +66,42 @@ def test_a_table_without_a_column_is_refused(tmp_path):
     (tmp_path / "corrections.csv").write_text("dataset,image\n")
     with pytest.raises(UserError, match="no column from, to, pixels"):
         corrections.read("mnist", CLASSES, tmp_path / "corrections.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f"{HEAD}\n".encode("utf-16"), "is in UTF-16: save it as CSV in UTF-8"),
+        (HEAD.replace(",", ";").encode(), "its columns are divided by ';': save it with commas"),
+        (HEAD.replace(",", "\t").encode(), r"its columns are divided by '\\t': save it with commas"),
+        (f"{HEAD}\nmnist,\xff".encode("latin-1"), "not a table in UTF-8"),
+    ],
+)
+def test_a_table_as_spreadsheets_save_it_is_told(tmp_path, content, message):
+    (tmp_path / "corrections.csv").write_bytes(content)
+    with pytest.raises(UserError, match=message) as raised:
+        corrections.read("mnist", CLASSES, tmp_path / "corrections.csv")
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_row_of_a_data_set_that_is_misspelt_is_told(tmp_path):
+    path = table(tmp_path, f"mnist,{HASH},4,9,", f"mnsit,{HASH},4,9,", f",{HASH},4,9,")
+    assert [line.partition(": this")[0].partition("csv ")[2] for line in corrections.strange(["mnist"], path)] == [
+        "line 3: dataset is 'mnsit', which is no entry of datasets.yaml",
+        "line 4: dataset is '', which is no entry of datasets.yaml",
+    ]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "the end of the last line"])
+def test_a_change_leaves_the_other_lines_and_their_ends_as_they_are(tmp_path, monkeypatch, end, last):
+    monkeypatch.chdir(tmp_path)
+    head = "\ufeff" + ",".join([*reversed(COLUMNS), "note"])
+    lines = [head, ",9,4,aa,mnist,why", "", ",8,4,bb,mnist,", ",7,4,cc,mnist,x"]
+    (tmp_path / "corrections.csv").write_bytes((end.join(lines) + (end if last else "")).encode())
+    write([["mnist", "dd", "1", "2", ""]], {2: ["mnist", "aa", "4", "5", ""], 4: None})
+    after = [head, ",5,4,aa,mnist,", "", ",7,4,cc,mnist,x", ",2,1,dd,mnist,", ""]
+    assert (tmp_path / "corrections.csv").read_bytes().decode() == end.join(after)
 
 
 def test_equal_images_are_corrected_together_and_others_stay():
@@ -105,8 +144,13 @@ def test_the_loop_closes(here):
     with Log(here.folder / "logs/requests.sqlite") as log:
         for label in (3, 4):  # the person changed their mind
             log.add(Correction("01J", 0, label, drawing, 1.0)).result()
-    assert "1 new" in here.well(sys.executable, "-m", "tools.correct")
-    assert "0 new" in here.well(sys.executable, "-m", "tools.correct")
+    correct = (sys.executable, "-m", "tools.correct")
+    assert "1 new" in here.well(*correct)
+    with Log(here.folder / "logs/requests.sqlite") as log:
+        log.add(Correction("01J", 0, 5, drawing, 2.0)).result()
+        log.add(Correction("01K", 0, 5, np.zeros(784, np.uint8), 2.0)).result()  # nothing is drawn
+    assert "0 new of those made on the page, 1 with another label than before" in here.well(*correct)
+    assert here.well(*correct).endswith("0 new of those made on the page\n")
     assert len((here.folder / "corrections.csv").read_text().splitlines()) == 4
 
     before = prepared(here, "validation"), prepared(here, "test")
@@ -117,13 +161,15 @@ def test_the_loop_closes(here):
     changed = np.flatnonzero((corrected_images[:out] == images[place]).all(axis=(1, 2)))
     assert corrected_labels[changed].tolist() == [right] * len(changed) and place in changed
     assert not (corrected_images == images[out]).all(axis=(1, 2)).any()
-    assert np.array_equal(corrected_images[-1].ravel(), drawing) and corrected_labels[-1] == 4
+    assert np.array_equal(corrected_images[-1].ravel(), drawing) and corrected_labels[-1] == 5
     for then, now in zip(before, (prepared(here, "validation"), prepared(here, "test"))):
         assert all(map(np.array_equal, then, now))
     page = (here.folder / "reports/data/index.html").read_text()
-    assert f"{labels[place]}: in truth {right}" in page and f"{labels[out]}: left out" in page and "added as 4" in page
-    again = here.python("-m", "tools.correct", f"--index={place}", "--label=0")
-    assert again.returncode == 1 and "has a line about this image already" in again.stderr
+    assert f"{labels[place]}: in truth {right}" in page and f"{labels[out]}: left out" in page and "added as 5" in page
+    other, line = (right + 1) % 10, f"--index={place}"
+    assert f"{labels[place]} → {other}, in place of what line 2 said" in here.well(*correct, line, f"--label={other}")
+    assert "as the data have it: line 2 is taken out" in here.well(*correct, line, f"--label={labels[place]}")
+    assert len((here.folder / "corrections.csv").read_text().splitlines()) == 3
     here.well("git", "restore", "corrections.csv")
     shutil.rmtree(here.folder / "logs")
 

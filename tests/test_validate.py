@@ -546,7 +546,7 @@ def test_two_ranges_start_no_other_process(raw, monkeypatch):
     main()
 
 
-def test_only_the_corrected_images_are_shown(raw, monkeypatch):
+def test_only_the_corrected_images_are_shown(raw, monkeypatch, capsys):
     monkeypatch.setenv("STAGE_RANGE", "500")
     monkeypatch.setenv("STAGE_PROCESSES", "1")
     images, labels = load(raw, "train")
@@ -556,11 +556,16 @@ def test_only_the_corrected_images_are_shown(raw, monkeypatch):
         f"digits,{fingerprint(images[1400])},{labels[1400]},,",
         f"digits,{fingerprint(test[2])},{test_labels[2]},{(test_labels[2] + 1) % 10},",
         f"digits,{half},{labels[3]},0,",
+        f"digts,{half},{labels[3]},0,",
     ]
     Path("corrections.csv").write_text("\n".join(["dataset,image,from,to,pixels", *table]) + "\n")
     main()
     page = Path("reports/data/index.html").read_text()
     assert page.count('<img class="ink"') == 2
+    assert (
+        "line 5: dataset is 'digts', which is no entry of datasets.yaml: this row is not used"
+        in capsys.readouterr().err
+    )
     assert page.index(f"{labels[1400]}: left out") < page.index(f"{test_labels[2]}: in truth")
 
 

@@ -4,6 +4,7 @@
     make correct PART=train INDEX=1234 LABEL=7     an image of data/prepared, as the report lists the suspects
     make correct PART=train INDEX=1234 LABEL=      leave it out
 
+Who changes their mind calls it again: the line about the image is replaced, or taken out if the label was right.
 Then run `dvc repro`: the data report shows the corrections, and `make compare` what they did to the model.
 """
 
@@ -47,33 +48,48 @@ def main() -> None:
     dataset = parameters.read("download", Choice).dataset
     classes = datasets.chosen(Preprocessed).classes
     before = corrections.read(dataset, classes)  # nothing is added to a table that cannot be read
+    rows: list[list[str]] = []
+    changed: dict[int, list[str] | None] = {}  # by the number of the line
     if chosen.index is None:
-        known = {fingerprint(each.image) for each in before.added}
-        new = [each for each in from_the_page(chosen.log, classes) if fingerprint(each[0]) not in known]
-        rows = [[dataset, "", "", label, as_png(image)] for image, label in new]
+        added = {fingerprint(each.image): each for each in before.added}
+        for image, label in from_the_page(chosen.log, classes):
+            row = [dataset, "", "", label, as_png(image)]
+            if (known := added.get(fingerprint(image))) is None:
+                rows.append(row)
+            elif classes[known.label] != label:
+                changed[known.line] = row
         said = f"{len(rows):,} new of those made on the page"
+        said += f", {len(changed):,} with another label than before" if changed else ""
     else:
         if chosen.label is None:
             raise UserError("LABEL is missing: give the right one, or an empty one to leave the image out")
         corrections.class_number(chosen.label, classes, "LABEL")
         image, label = existing(dataset, chosen.part or "train", chosen.index, classes)
-        if any(each.image == fingerprint(image) for each in before.relabelled):
-            raise UserError(f"{FILE} has a line about this image already: change it there")
-        if label == chosen.label:
-            raise UserError(f"{chosen.part or 'train'} {chosen.index} is labelled {label} already")
-        rows = [[dataset, fingerprint(image), label, chosen.label, ""]]
+        row = [dataset, fingerprint(image), label, chosen.label, ""]
+        decided = next((each for each in before.relabelled if each.image == row[1]), None)
         said = f"{label} → {chosen.label or 'left out'}"
-    if rows:
-        append(rows)
+        if decided is None and label == chosen.label:
+            raise UserError(f"{chosen.part or 'train'} {chosen.index} is labelled {label} already")
+        if decided is None:
+            rows = [row]
+        elif label == chosen.label:
+            changed[decided.line] = None
+            said = f"{label}, as the data have it: line {decided.line} is taken out"
+        else:
+            changed[decided.line] = row
+            said += f", in place of what line {decided.line} said"
+    if rows or changed:
+        write(rows, changed)
     print(f"correct: {FILE}: {said}")
-    if rows:
+    if rows or changed:
         print("next:    dvc repro && make compare")
     if chosen.part == "test":
         print("correct: test labels change the measure: results before and after cannot be compared image by image")
 
 
 def from_the_page(path: Path, classes: list[str]) -> list[tuple[np.ndarray, str]]:
-    """Image, uint8 (28, 28), and label of each correction in the log; of several about one image, the last.
+    """Image, uint8 (28, 28), and label of each correction in the log; of several about one image, the last. Blank
+    images, of which nothing can be learnt, are left out.
 
     Raises `UserError` if the log is missing.
     """
@@ -81,7 +97,7 @@ def from_the_page(path: Path, classes: list[str]) -> list[tuple[np.ndarray, str]
     if strange := [each for each in found if not 0 <= each.label < len(classes) or each.image.size != SIDE**2]:
         raise UserError(f"{path}: a correction of {strange[0].request} is of another model: name the log of this one")
     last = {each.image.tobytes(): (each.image.reshape(SIDE, SIDE), each.label) for each in found}
-    return [(image, classes[label]) for image, label in last.values()]
+    return [(image, classes[label]) for image, label in last.values() if not corrections.blank(image)]
 
 
 def existing(dataset: str, part: str, index: int, classes: list[str]) -> tuple[np.ndarray, str]:
@@ -117,15 +133,25 @@ def as_png(image: np.ndarray) -> str:
     return base64.b64encode(content.getvalue()).decode()
 
 
-def append(rows: list[list[str]]) -> None:
-    """Write `rows` at the end of the table, whose lines stay as they are."""
-    before = FILE.read_text(encoding="utf-8") if FILE.exists() else ",".join(COLUMNS) + "\n"
-    columns = next(csv.reader([before.lstrip("\ufeff").splitlines()[0]]))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writerows(dict(zip(COLUMNS, row)) for row in rows)
+def write(rows: list[list[str]], changed: dict[int, list[str] | None]) -> None:
+    """Write `rows` at the end of the table, and those of `changed` in place of the lines of these numbers, from 1; None
+    takes a line out. All other lines, and the kind of line ends, stay as they are."""
+    before = FILE.read_bytes().decode() if FILE.exists() else ",".join(COLUMNS) + "\n"
+    lines = io.StringIO(before, newline="").readlines()
+    end = "\r\n" if lines[0].endswith("\r\n") else "\n"
+    columns = next(csv.reader([lines[0].lstrip("\ufeff")]))
+
+    def as_line(row: list[str]) -> str:
+        text = io.StringIO(newline="")
+        csv.DictWriter(text, columns, restval="", lineterminator=end).writerow(dict(zip(COLUMNS, row)))
+        return text.getvalue()
+
+    for number, row in changed.items():
+        lines[number - 1] = "" if row is None else as_line(row)
+    kept = "".join(lines)
+    kept += "" if kept.endswith(("\n", "\r")) else end
     with replacing(FILE) as path:
-        path.write_text(before.rstrip("\n") + "\n" + text.getvalue(), encoding="utf-8", newline="\n")
+        path.write_bytes((kept + "".join(map(as_line, rows))).encode())
 
 
 if __name__ == "__main__":

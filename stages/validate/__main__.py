@@ -1,11 +1,12 @@
 """Check data/raw against what datasets.yaml expects of it; bad data stop the pipeline, with a plain message."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from stages import corrections, datasets
 from stages.common import files, parameters
-from stages.common.entry import UserError, no_arguments, run
+from stages.common.entry import UserError, no_arguments, printable, run
 from stages.validate import page, raw, repeats, table
 from stages.validate.params import Validate, Validated
 
@@ -23,6 +24,8 @@ def main() -> None:
     about = dataset.about.model_dump() | description._asdict()
     classes, expect = dataset.classes, dataset.expect
     corrected = corrections.read(description.name, classes)
+    for line in corrections.strange(parameters.load(datasets.FILE)):
+        print(f"validate: {printable(line)}", file=sys.stderr)
     try:
         splits = {key: raw.open_split(RAW, name, expect.image_size) for key, name in raw.SPLITS.items()}
     except UserError as error:
