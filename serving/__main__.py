@@ -20,6 +20,7 @@ import uvicorn
 from threadpoolctl import threadpool_limits
 
 from serving.app import create
+from serving.heads import within
 from serving.log import ROWS, Log
 from serving.reading import Reader
 from serving.revision import source
@@ -89,6 +90,7 @@ def main() -> None:
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
+                http=within(settings.seconds),
                 # Whatever is in flight has ended by then.
                 timeout_graceful_shutdown=int(settings.seconds) + 5,
             )

@@ -51,6 +51,12 @@ def main() -> None:
         package, reference = packaged(models).model_dump(), read_reference(models / "reference.npz")
     windows, others = enough(log.window(chosen.log, chosen.last))
     classes = [str(name) for name in package["classes"]]
+    highest = max(int(window[PREDICTED].max()) for window in windows.values())
+    if highest >= len(classes):
+        raise UserError(
+            f"{chosen.log} has an answer of class number {highest}, and the model has {len(classes)} classes: "
+            "name the log of this model with --log"
+        )
 
     expect, note = expectations(classes, package["shape"])
     results = []

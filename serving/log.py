@@ -22,6 +22,7 @@ import pandas as pd
 from stages.common.entry import UserError
 from stages.statistics import measures
 
+LARGEST = 1e12  # of any number in it, a time since 1970 included
 ROWS = 1_000_000  # of each table; the oldest go first
 GROUP = 10_000  # images in a commit, or little more: bounds the memory and the time that others wait
 STATISTICS = tuple(measures(np.zeros((1, 28, 28), np.uint8)))
@@ -189,18 +190,41 @@ def window(path: Path, last: int) -> pd.DataFrame:
     Raises `UserError` if the log is missing or empty.
     """
     columns = [*STATISTICS, "confidence", "predicted", "prepared"]
-    query = f"SELECT {', '.join(columns)}, time FROM digits WHERE prepared = ? ORDER BY rowid DESC LIMIT ?"
-    rows = [row for prepared in (0, 1) for row in selected(path, query, prepared, last)[::-1]]
-    if not rows:
+    query = f"SELECT {', '.join(columns)}, time, rowid FROM digits WHERE prepared = ? ORDER BY rowid DESC LIMIT ?"
+    check(path)
+    found = [row for prepared in (0, 1) for row in selected(path, query, prepared, last)[::-1]]
+    if not found:
         raise UserError(f"{path} has no digits yet: serve some requests first")
+    for *values, number in found:
+        for column, value in zip([*columns, "time"], values):
+            may_lack = column in STATISTICS  # a blank image has no position
+            if not (_is_number(value, column in TYPES) or (value is None and may_lack)):
+                what = f"{column} of row {number} is {value!r}, no possible value"
+                raise UserError(f"{path}: {what}: delete that row, or move the log away")
+    rows = [row[:-1] for row in found]
     table = pd.DataFrame(rows, columns=[*columns, "time"]).sort_values("time", kind="stable", ignore_index=True)
     return table[columns].astype(dict.fromkeys(columns[:-2], "float64") | dict.fromkeys(columns[-2:], "int64"))
 
 
+def _is_number(value: object, whole: bool) -> bool:
+    """Whether `value` is a number that the log may hold; a `whole` one is none below 0."""
+    return isinstance(value, int if whole else int | float) and (0 if whole else -LARGEST) <= value <= LARGEST
+
+
 def corrections(path: Path) -> list[Correction]:
-    """All corrections in the log at `path`, the oldest first. Raises `UserError` if the log is missing."""
+    """All corrections in the log at `path`, the oldest first. Raises `UserError` if the log is missing or damaged."""
+    check(path)
     rows = selected(path, f"SELECT {', '.join(CORRECTIONS)} FROM corrections ORDER BY rowid")
+    if any(not _is_number(row[2], whole=True) or not isinstance(row[3], bytes) for row in rows):
+        raise UserError(f"{path}: a correction has a label that is no number, or no image: move the log away")
     return [Correction(*row)._replace(image=np.frombuffer(row[3], np.uint8)) for row in rows]
+
+
+def check(path: Path) -> None:
+    """Raise `UserError` if the file is damaged: of one that is cut, SQLite reads a part as if it were all."""
+    [(verdict,)] = selected(path, "PRAGMA quick_check(1)")
+    if verdict != "ok":
+        raise UserError(f"{path} cannot be read as a log of requests ({' '.join(verdict.split())}): move it away")
 
 
 def selected(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -339,15 +340,42 @@ def few(here):
             log.add(Read("r", 1.0, np.zeros(60, int), np.ones(60), np.zeros((60, 28, 28), np.uint8), prepared)).result()
 
 
+def changed(column, value):
+    """A function that writes `value` into a column of one row of the log, whatever it is."""
+
+    def spoil(here):
+        with sqlite3.connect(here / "logs/requests.sqlite") as connection:
+            connection.execute(f"UPDATE digits SET {column} = ? WHERE rowid = 150", (value,))
+
+    return spoil
+
+
+def cut(here):
+    path = here / "logs/requests.sqlite"
+    path.write_bytes(path.read_bytes()[:-3000])
+
+
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
+        (
+            changed("mean_intensity", "bright"),
+            "mean_intensity of row 150 is 'bright', no possible value: delete that row",
+        ),
+        (changed("left", float("inf")), "left of row 150 is inf, no possible value"),
+        (changed("mean_intensity", 1e300), r"mean_intensity of row 150 is 1e\+300, no possible value"),
+        (changed("confidence", float("nan")), "confidence of row 150 is None, no possible value"),  # SQLite has no NaN
+        (changed("predicted", b"7"), "predicted of row 150 is b'7', no possible value"),
+        (changed("predicted", -1), "predicted of row 150 is -1, no possible value"),
+        (changed("predicted", 2.5), r"predicted of row 150 is 2\.5, no possible value"),
+        (changed("predicted", 12), "has an answer of class number 12, and the model has 10 classes: name the log of"),
+        (cut, "^logs/requests.sqlite cannot be read as a log of requests"),
         (few, r"^the log has too few digits \(pictures: 60, pixels sent to infer: 60\), at least 100 of a kind are "),
         (lambda here: shutil.rmtree(here / "logs"), "^logs/requests.sqlite is missing"),
         (lambda here: (here / "models/reference.npz").unlink(), "^models/reference.npz is missing: `dvc repro` makes"),
         (lambda here: (here / "models/reference.npz").write_bytes(b"PK"), "^models/reference.npz cannot be read"),
         (lambda here: np.savez(here / "models/reference.npz", left=[1.0]), "^models/reference.npz cannot be read"),
-        (lambda here: (here / "models/package.json").unlink(), "^models/package.json is missing: `dvc repro` makes"),
+        (lambda here: (here / "models/package.json").unlink(), "^models/package.json is missing: `dvc repro` or"),
         (lambda here: (here / "models/package.json").write_text("[]"), "^models/package.json cannot be read"),
     ],
 )

@@ -352,6 +352,21 @@ def test_a_request_that_takes_too_long_is_ended(serve, seven):
         assert server.post("/predict", **form(seven)).status_code == 200
 
 
+def test_a_request_whose_head_never_ends_is_ended(serve, seven):
+    with serve("--seconds", "0.5") as server:
+        address = ("127.0.0.1", server.port)
+        whole = f"GET /health HTTP/1.1\r\nHost: localhost:{server.port}\r\n\r\n".encode()
+        with socket.create_connection(address, PATIENCE) as silent, socket.create_connection(address, PATIENCE) as slow:
+            slow.sendall(whole)
+            assert slow.recv(4096).startswith(b"HTTP/1.1 200")
+            with pytest.raises(OSError):  # one byte at a time, also of a second request
+                for byte in whole[:20] * 100:
+                    slow.sendall(bytes([byte]))
+                    time.sleep(0.1)
+            assert silent.recv(4096).startswith(b"HTTP/1.1 408") and silent.recv(4096) == b""
+        assert server.get("/health").status_code == 200
+
+
 def test_many_at_once_each_get_their_own_answer(server, digits):
     pictures = [of(digits, label) for label in range(10)]
     alone = [server.post("/predict", **form(picture)).json()["digits"] for picture in pictures]
