@@ -139,15 +139,16 @@ def test_a_folder_is_scored_by_kind_with_people_resampled(run, right, tmp_path):
     rows = ["file,label,kind,person"]
     for number, (label, picture) in enumerate(sorted(right.items())):
         Image.fromarray(picture).save(tmp_path / "theirs" / f"{number}.png")
+        kind = "photo" if number % 2 else "paint\x1b[1m"
         wrong = number == 9  # the table says what the picture is not
-        rows.append(f"{number}.png,{'0' if wrong else label},{'photo' if number % 2 else 'paint'},p{number // 3}")
+        rows.append(f"{number}.png,{'0' if wrong else label},{kind},p{number // 3}")
     (tmp_path / "theirs" / "labels.csv").write_text("\n".join(rows) + "\n")
     ended = run("theirs", module="tools.pictures")
     assert ended.returncode == 0, ended.stderr
     lines = [line.split() for line in ended.stdout.decode().splitlines()]
     assert "resampling 4 people" in ended.stdout.decode()
     assert [(line[0], line[1], line[2], line[-1]) for line in lines[1:4]] == [
-        ("paint", "5", "100.00%", "0"),
+        ("paint\\x1b[1m", "5", "100.00%", "0"),
         ("photo", "5", "80.00%", "1"),
         ("all", "10", "90.00%", "1"),
     ]

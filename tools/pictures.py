@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from serving.reading import Digit, Reader, opened
-from stages.common.entry import UserError, run
+from stages.common.entry import UserError, printable, run
 from stages.common.files import found, write_text
 from stages.download.pictures import TABLE, described
 from stages.evaluate import scores
@@ -58,7 +58,7 @@ def columns(folder: Path, count: int) -> list[dict[str, str]]:
     if not (folder / TABLE).exists():
         return [{}] * count
     rows = csv.DictReader(io.StringIO((folder / TABLE).read_text(encoding="utf-8-sig")))
-    return [{key: row[key] for key in ("kind", "person") if row.get(key)} for row in rows]
+    return [{key: printable(row[key]) for key in ("kind", "person") if row.get(key)} for row in rows]
 
 
 def numbered(rows: list[dict[str, str]], classes: list[str]) -> np.ndarray:
