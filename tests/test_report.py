@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -14,18 +15,45 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from markdown_it import MarkdownIt
+from sklearn.datasets import load_digits
 
+from review import render as review
+from review.gallery import Digit
+from review.page import Section, Table, Verdict
 from stages.common.entry import UserError
 from stages.evaluate.corruptions import STRENGTHS
 from stages.evaluate.scores import wilson
+from stages.idx import write_idx
 from stages.pages.png import data_address
+from stages.pages.templates import is_web_address
 from stages.report import cells, pictures, tables
 from stages.report.__main__ import main
+from stages.validate import page as validate_page
+from stages.validate.__main__ import main as validate
 
 ROOT = Path(__file__).parents[1]
 DIGITS = [str(digit) for digit in range(10)]
 FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 KANA = list("おきすつなはまやれを")
+HOSTILE = [
+    "<script>hacked=1</script>",
+    "<img src=x onerror=hacked=1>",
+    '"><svg onload=alert(1)>',
+    "' autofocus onfocus='hacked=1",
+    "</title></style></script><script>alert(1)</script>",
+    "--><iframe srcdoc='<script>parent.hacked=1</script>'></iframe><!--",
+    "</text></svg><img src=x onerror=alert(1)>",
+    "</td></table></details><details open ontoggle=hacked=1>",
+    "[x](javascript:hacked=1) <javascript:alert(1)>",
+    '![x](x "onerror=hacked=1") <b onmouseover=alert(1)>x</b>',
+    "`</code><script>hacked=1</script>`",
+    "\\`\\<img src=x onerror=hacked=1>\\|",
+    "| </script> | <input autofocus onfocus=hacked=1> |",
+    "&lt;script&gt;alert(1)&lt;/script&gt; &#60;img src=x onerror=alert(1)&#62;",
+    "{{ 7 * 7 }}{% raw %} ${alert(1)} $x$",
+    "]]><script>hacked=1</script>",
+]
 VOID = {"meta", "link", "img", "br", "input"}
 
 
@@ -43,8 +71,6 @@ def inputs(
     suspects_training=None,
 ):
     """What the stages before leave under `folder`, made from scikit-learn's digits and a nearest-mean classifier."""
-    from sklearn.datasets import load_digits
-
     digits = load_digits()
     labels = digits.target % len(classes)
     means = np.stack([digits.data[:900][labels[:900] == k].mean(0) for k in range(len(classes))])
@@ -242,12 +268,13 @@ def test_page_says_what_was_measured(tmp_path, monkeypatch):
     for block in ("download", "validate", "preprocess", "train", "evaluate", "report"):
         assert f"<h3>{block}</h3>" in text
     assert "<h3>datasets</h3>" not in text
+    assert "https://example.org/" in page.links and "(<https://example.org/>)" in card
+    assert "whole writers" not in text + card and "disputes" not in text + card
     assert "people dispute" not in text and "temperature scaling" not in text and "Temperature" not in card
 
 
 def test_the_interval_over_writers_is_shown_where_it_is_known(tmp_path, monkeypatch):
-    _, text, card = render(inputs(tmp_path), monkeypatch)
-    assert "whole writers" not in text + card
+    inputs(tmp_path)
     numbers = tmp_path / "metrics/evaluate.json"
     metrics = json.loads(numbers.read_text()) | {"accuracy_low_writers": 0.12345, "accuracy_high_writers": 0.98765}
     numbers.write_text(json.dumps(metrics))
@@ -258,8 +285,6 @@ def test_the_interval_over_writers_is_shown_where_it_is_known(tmp_path, monkeypa
 
 
 def test_the_accuracy_on_undisputed_images_is_shown_where_some_are_disputed(tmp_path, monkeypatch):
-    _, text, card = render(inputs(tmp_path), monkeypatch)
-    assert "disputes" not in text + card
     folder = inputs(tmp_path / "disputed", disputed=[0, 1])
     numbers = folder / "metrics/evaluate.json"
     numbers.write_text(json.dumps(json.loads(numbers.read_text()) | {"accuracy_undisputed": 0.54321}))
@@ -270,15 +295,8 @@ def test_the_accuracy_on_undisputed_images_is_shown_where_some_are_disputed(tmp_
 
 
 @pytest.mark.parametrize("homepage", ["javascript:alert(1)", "", "https://example.org/ x", 'https://e.org/"><b>'])
-def test_only_web_addresses_become_links(tmp_path, monkeypatch, homepage):
-    page, _, card = render(inputs(tmp_path, homepage=homepage), monkeypatch)
-    assert page.links == ["model_card.md", "data/index.html"]
-    assert "(<" not in card
-
-
-def test_a_web_address_becomes_a_link(tmp_path, monkeypatch):
-    page, _, card = render(inputs(tmp_path), monkeypatch)
-    assert "https://example.org/" in page.links and "(<https://example.org/>)" in card
+def test_only_web_addresses_may_become_links(homepage):
+    assert not is_web_address(homepage)
 
 
 def test_names_are_not_taken_for_markup(tmp_path, monkeypatch):
@@ -563,3 +581,103 @@ def test_damaged_input_is_one_clear_line(tmp_path, monkeypatch, name, content, l
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=f"{re.escape(name)}.*{re.escape(line)}.*dvc repro"):
         main()
+
+
+def own(folder, classes):
+    """The data set `own` in data/raw below `folder`: scikit-learn's digits, described by hostile text alone."""
+    digits = load_digits()
+    (folder / "data/raw").mkdir(parents=True)
+    for name, part in (("train", slice(None, -360)), ("t10k", slice(-360, None))):
+        images = np.round(digits.images[part] * 255 / 16).astype(np.uint8)
+        write_idx(folder / f"data/raw/{name}-images-idx3-ubyte", images)
+        write_idx(folder / f"data/raw/{name}-labels-idx1-ubyte", digits.target[part].astype(np.uint8))
+    catalog = yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8"))
+    about = {
+        "title": " ".join(HOSTILE),
+        "licence": HOSTILE[2],
+        "citation": " ".join(HOSTILE),
+        "homepage": "javascript:hacked=1",
+    }
+    catalog = {"own": catalog["digits"] | {"about": about, "classes": classes}}
+    (folder / "datasets.yaml").write_text(yaml.safe_dump(catalog), encoding="utf-8")
+    raw = {"name": "own", "files": {text: text for text in HOSTILE}, "done": HOSTILE}
+    (folder / "data/raw/dataset.json").write_text(json.dumps(raw))
+
+
+def hostile(folder, monkeypatch):
+    """By name, the HTML of every page whose texts are all hostile."""
+    ranked = sorted(HOSTILE, key=len)  # a class has a hundred letters at most
+    classes = [*ranked[12:], *(f"{short} {long}" for short, long in zip(ranked[:6], ranked[11:5:-1], strict=True))]
+    inputs(folder / "report", classes=classes, series=True, suspects_training=2)
+    inputs_of_report = {
+        "data/prepared/dataset.json": {"split": HOSTILE[1]},
+        "metrics/environment.json": {"precision": HOSTILE[11], "processor": HOSTILE[10], "versions": " ".join(HOSTILE)},
+    }
+    for name, values in inputs_of_report.items():
+        path = folder / "report" / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    own(folder / "own", classes)
+    for name in ("datasets.yaml", "data/raw/dataset.json"):
+        shutil.copy(folder / "own" / name, folder / "report" / name)
+    shutil.copy(folder / "report/params.yaml", folder / "own")
+    parameters = yaml.safe_load((folder / "report/params.yaml").read_text(encoding="utf-8"))
+    parameters["train"] |= {"model": HOSTILE[10], "seed": HOSTILE[11], **{text: text for text in HOSTILE}}
+    (folder / "report/params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
+    (folder / "own/corrections.csv").write_bytes((ROOT / "corrections.csv").read_bytes())
+
+    _, report, card = render(folder / "report", monkeypatch)
+    monkeypatch.chdir(folder / "own")
+    validate()
+    about = {"title": HOSTILE[0], "licence": HOSTILE[1], "citation": HOSTILE[2], "homepage": "javascript:hacked=1"}
+    refused = validate_page.render(about | {"files": {text: text for text in HOSTILE}}, HOSTILE)
+    digit = Digit(1, HOSTILE[1], HOSTILE[2], np.zeros((28, 28), np.uint8))
+    rows = tuple((text, text, text) for text in HOSTILE)
+    sections = [
+        Section("Rows", 1, tuple(HOSTILE), Table(("Name", "Number", "Text"), "cnt", rows)),
+        Section("Source", 2, source="\n".join(HOSTILE), language="diff", digits=((HOSTILE[3], (digit,)),)),
+    ]
+    verdict = Verdict(tuple(HOSTILE), HOSTILE[0], "")
+    return {
+        "report": report,
+        "model card": MarkdownIt("commonmark").enable("table").render(card),
+        "data report": (folder / "own/reports/data/index.html").read_text(encoding="utf-8"),
+        "refused data": refused,
+        "review": review.html(verdict, HOSTILE, sections),
+        "comment": MarkdownIt("commonmark").enable("table").render(review.markdown(verdict, HOSTILE, sections)),
+    }
+
+
+ACTIVE = """[...document.querySelectorAll("*")].filter(element =>
+    ["SCRIPT", "IFRAME", "INPUT", "OBJECT"].includes(element.tagName)
+    || [...element.attributes].some(({name, value}) => /^on/i.test(name) || /^\\s*javascript:/i.test(value))
+).map(element => element.outerHTML.slice(0, 99))"""
+
+
+def test_hostile_text_is_shown_on_every_page_and_runs_on_none(tmp_path, monkeypatch, browser):
+    texts = hostile(tmp_path, monkeypatch)
+    assert Page(texts["report"]).links == ["model_card.md", "data/index.html"]
+    with browser.new_page(viewport={"width": 390, "height": 844}) as page:
+        dialogs = []
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        page.set_content("".join(f"<p>{text}</p>" for text in HOSTILE))
+        assert dialogs and page.evaluate("window.hacked") == 1 and page.evaluate(ACTIVE)
+        dialogs.clear()
+        page.evaluate("delete window.hacked")
+        for name, text in texts.items():
+            (tmp_path / "page.html").write_text(text, encoding="utf-8")
+            page.goto((tmp_path / "page.html").as_uri())
+            assert (name, page.evaluate(ACTIVE)) == (name, [])
+            assert (name, page.evaluate("window.hacked"), dialogs) == (name, None, [])
+            seen = " ".join(page.evaluate("document.body.textContent").replace("\u200b", "").split())
+            assert (name, [each for each in HOSTILE if each not in seen]) == (name, [])
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert name in ("model card", "comment") or (name, wide) == (name, 390)
+            scrolled = (
+                "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth).length"
+            )
+            assert name != "review" or page.evaluate(scrolled) == 0
+            if name == "data report":
+                known = page.locator("td:text-is('known'):visible")
+                assert page.get_by_text("8 more hold").is_visible() and known.count() == 0
+                page.get_by_text("8 more hold").click()
+                assert known.count() == 8

@@ -21,6 +21,7 @@ INK, GREY, LINE = "#1d2430", "#5b6470", "#dfe3e8"
 ACCENT, GOOD, BAD = "#2f6fde", "#1a7f4b", "#c4314b"
 VARIABLES = {INK: "ink", GREY: "grey", LINE: "line", ACCENT: "accent", GOOD: "good", BAD: "bad"}  # of base.html.j2
 
+LONGEST = 24  # letters of a name in a picture
 STEPS = [1, 2, 2.5, 5, 10]  # of ticks, for a MaxNLocator
 STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
@@ -84,12 +85,17 @@ def inline_svg(name: str, width: float, height: float, paint: Paint, links: Mapp
     for address, words in (links or {}).items():
         link = f'<a href="#{name}-{address.removeprefix("#")}"'
         svg = svg.replace(f"{link}>", f'{link} aria-label="{escape(words)}">')
-    return svg.replace(' aria-hidden="true"', "") if links else svg
+    return svg.replace(' aria-hidden="true"', "", 1) if links else svg
 
 
 def svg_file(width: float, height: float, paint: Paint, font_size: float = 9) -> str:
     """An SVG file of its own, `width` × `height` points on white; `paint` as in `inline_svg`."""
     return _svg(width, height, paint, transparent=False, font_size=font_size)
+
+
+def short(name: str) -> str:
+    """A name as a picture has room for it, at most `LONGEST` letters."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def percent(share: float, _: int | None = None) -> str:

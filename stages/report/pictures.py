@@ -12,7 +12,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from stages.pages.figures import ACCENT, BAD, GOOD, GREY, INK, STEPS, inline_svg, logarithmic, percent
+from stages.pages.figures import ACCENT, BAD, GOOD, GREY, INK, STEPS, inline_svg, logarithmic, percent, short
 
 WIDTH = 300  # points: half a page on a desk, a whole one on a phone
 MANY = 12  # classes beyond which pictures by class take the whole width
@@ -59,6 +59,7 @@ def confusion_matrix(matrix: np.ndarray, names: list[str], cells: list[dict[str,
     """
     links = {f"#{cell['place']}": f"{cell['title']}: {cell['images']:,}" for cell in cells}
     size = len(names)
+    names = [short(name) for name in names]
     width = WIDTH if size <= MANY else 2 * WIDTH
     # A letter of the tick labels takes about 6 points.
     long = 6 * max(map(len, names)) > 0.8 * width / size
@@ -110,7 +111,7 @@ def proportions(rows: list[dict[str, Any]], names: list[str], overall: float, qu
         axes.axvline(overall, color=GREY, linewidth=1, linestyle=DASHED, label="all images")
         axes.hlines(places, lows, highs, color=ACCENT, linewidth=2.2, alpha=0.45, label="95 % interval")
         axes.plot(shares, places, "o", color=ACCENT, markersize=6.5, label=quantity)
-        axes.set_yticks(places, names)
+        axes.set_yticks(places, [short(name) for name in names])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         lowest = min([*lows, overall])
         axes.set_xlim(lowest - 0.04 * (1 - lowest), 1 + 0.02 * (1 - lowest) + 1e-9)
@@ -264,7 +265,7 @@ def roc(points: list[dict[str, str]], classes: list[str], names: list[str]) -> s
             colour = {hardest[0]: BAD, hardest[-1]: ACCENT}.get(name, GREY)
             (line,) = axes.plot(np.maximum(false[keep], floor), true[keep], color=colour, drawstyle="steps-post")
             if name in hardest:
-                line.set(zorder=3, label=names[classes.index(name)])
+                line.set(zorder=3, label=short(names[classes.index(name)]))
             else:
                 line.set(linewidth=1, alpha=0.45)
         if len(curves) > 2:

@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from stages import arrays
 from stages.corrections import Corrections, fingerprint
-from stages.pages.figures import ACCENT, GREY, STEPS, inline_svg, logarithmic, percent
+from stages.pages.figures import ACCENT, GREY, STEPS, inline_svg, logarithmic, percent, short
 from stages.pages.png import data_address
 from stages.validate.partial import Part
 from stages.validate.raw import Split
@@ -77,7 +77,8 @@ def _class_sizes(wholes: dict[str, Part], classes: list[str]) -> str:
         for shift, (key, whole) in zip((-0.2, 0.2), wholes.items(), strict=True):
             sizes = whole.tally.labels[: len(classes)] / whole.tally.labels.sum()
             axes.bar(positions + shift, sizes, 0.38, color=COLOURS[key], label=key, linewidth=0)
-        axes.set_xticks(positions, classes, fontsize=max(4.0, min(9.0, 0.8 * WIDTH / len(classes))))
+        names = [short(name) for name in classes]
+        axes.set_xticks(positions, names, fontsize=max(4.0, min(9.0, 0.8 * WIDTH / len(classes))))
         if max(map(len, classes)) > 3:
             for text in axes.get_xticklabels():
                 text.set(rotation=40, horizontalalignment="right", rotation_mode="anchor")
