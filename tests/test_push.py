@@ -46,12 +46,12 @@ def shared(settled, environment, tmp_path_factory):
     made.well("git", "restore", ".")
     made.dvc("checkout", "dvc.yaml")
     made.dvc("remote", "add", "--default", "shared", str(made.folder.parent / "remote"))
-    made.commit()
 
-    (line,) = push(made)
+    (line,) = push(made)  # the configuration that names the remote is in no commit yet
     found = sum(path.is_file() for path in (made.folder.parent / "remote/files").rglob("*"))
     runs = sum(path.is_file() for path in (made.folder.parent / "remote/runs").rglob("*"))
     assert line == f"push: {found} new files and the records of {runs} runs uploaded to the remote shared"
+    made.commit()
     return made, other
 
 
@@ -82,7 +82,7 @@ def test_what_is_there_is_not_uploaded_again(shared):
 def test_outputs_that_are_nowhere_are_named(shared, environment, tmp_path):
     empty = cloned(shared[0], tmp_path / "empty", environment)
     empty.dvc("remote", "add", "--default", "other", str(tmp_path / "other"))
-    first, second = push(empty)  # the configuration that names the remote is in no commit yet
+    first, second = push(empty)
     assert first == "push: 0 new files and the records of 0 runs uploaded to the remote other"
     assert second.startswith("push: not in this cache, so not uploaded: comparison/models/one, comparison/models/two, ")
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from dvc.config import NoRemoteError, RemoteConfigError
+from dvc.data_cloud import Remote
+from dvc.fs import HTTPFileSystem
 from dvc.repo import Repo
 from dvc.scm import Git
-from dvc.stage.cache import RunCacheNotSupported
 
 from record import readable
 from record.comparison import visible
@@ -21,6 +22,10 @@ from stages.common.entry import UserError, no_arguments, run
 REMEDY = """push: no default remote is set up, so nothing was uploaded; to set one up (docs/remotes.md):
   dvc remote add -d shared URL
   git commit -m "A remote for the cache" .dvc/config"""
+
+UNCOMMITTED = (
+    'the remote is not in it. Run `git commit -m "A remote for the cache" .dvc/config`, then `make push` again'
+)
 
 
 def main() -> None:
@@ -49,22 +54,26 @@ def main() -> None:
 
 def upload(repo: Repo) -> list[str]:
     """Upload everything; sentences about what was uploaded and what was not."""
-    name = repo.cloud.get_remote().name
+    remote = repo.cloud.get_remote()
+    name, records = remote.name, holds_records(remote)
     files = repo.push()
-    try:
-        storage = repo.cloud.get_remote_odb()
-        more, runs = push_runs(repo)
-    except (RunCacheNotSupported, RemoteConfigError):
+    if not records:
         return [
             f"{files} new files uploaded to the remote {name}",
             "a remote of this kind holds no records of runs, so only what the locks name can be pulled from it",
         ]
+    storage = repo.cloud.get_remote_odb()
+    more, runs = push_runs(repo)
     lines = [f"{files + more} new files and the records of {runs} runs uploaded to the remote {name}"]
     absent = absent_outputs(repo, storage)
     if absent:
         command = "make comparison" if all(map(of_comparison, absent)) else "dvc repro"
         lines.append(f"not in this cache, so not uploaded: {shortened(absent)}; `{command}` makes them")
-    if committed := [path for path in absent_of_last_commit(repo, storage) if path not in absent]:
+    try:
+        committed = [path for path in absent_of_last_commit(repo, storage) if path not in absent]
+    except RemoteConfigError:  # DVC reads the settings of that commit
+        return [*lines, f"what the last commit names was not checked: {UNCOMMITTED}"]
+    if committed:
         lines.append(
             f"neither this cache nor the remote has these outputs of the last commit: {shortened(committed)}."
             " Another machine ran it: push there, or commit this run's lock and metrics; until then `dvc pull` fails"
@@ -72,11 +81,15 @@ def upload(repo: Repo) -> list[str]:
     return lines
 
 
+def holds_records(remote: Remote) -> bool:
+    """Whether the remote can hold records of runs: not over HTTP, nor where the storage keeps the versions."""
+    return not (isinstance(remote.fs, HTTPFileSystem) or remote.fs.version_aware or remote.worktree)
+
+
 def push_runs(repo: Repo) -> tuple[int, int]:
     """Upload the record of every run in the cache, and the outputs of these runs as far as the cache has them.
 
-    Returns how many files of outputs were new to the remote, and the number of runs. Raises `RunCacheNotSupported` if
-    the remote is of a kind that cannot hold records.
+    Returns how many files of outputs were new to the remote, and the number of runs.
     """
     runs = repo.stage_cache.push(None)
     outputs = repo.stage_cache.get_used_objs(runs, force=True)
