@@ -148,6 +148,14 @@ def test_a_stale_comparison_is_told_and_fails_only_where_it_is_asked_for(cloned)
     assert answer(cloned, []) == (0, [fits])
 
 
+def test_a_comparison_on_another_data_set_is_not_judged_unless_it_is_asked_for(cloned):
+    cloned.change(lambda values: values["download"].update(dataset="mnist"))
+    told, *others = answer(cloned, [])[1]
+    assert told.startswith("fresh: comparison/dvc.lock is about digits, another data set: it is not judged")
+    assert not any("comparison" in line for line in others)
+    assert any("comparison/dvc.yaml:evaluate@one is stale" in line for line in answer(cloned)[1])
+
+
 def test_changed_parameters_are_stale_and_told_with_both_values(cloned):
     cloned.change(lambda values: values["preprocess"].update(seed=7))
     cloned.change(lambda values: values["digits"]["expect"].update(image_size=9), "datasets.yaml")

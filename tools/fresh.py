@@ -12,6 +12,7 @@ from pathlib import Path
 
 from record import comparison, lock, readable
 from record.freshness import GONE, by_stage, pipeline
+from stages.common import parameters
 from stages.common.entry import UserError, run
 
 COMPARISON = comparison.LOCK
@@ -32,7 +33,9 @@ def main(arguments: Sequence[str]) -> None:
     with comparison.visible():
         stages = by_stage([file for file in (lock.FILE, COMPARISON) if Path(file).exists()])
     judged = {name: found for name, found in stages.items() if every or not name.startswith(pipeline(COMPARISON))}
-    if stale := sum(bool(found) for name, found in stages.items() if name not in judged):
+    if elsewhere := (None if every else other_data()):
+        print(f"fresh: {COMPARISON} is about {elsewhere}, another data set: it is not judged (`make fresh ALL=1` does)")
+    elif stale := sum(bool(found) for name, found in stages.items() if name not in judged):
         print(
             f"fresh: stale stages of {COMPARISON}: {stale}. The pipeline does not read them, so this is no failure;"
             " `make comparison` runs them, `make fresh ALL=1` names them"
@@ -41,6 +44,16 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError("\n".join(lines))
     fit = "fit" if len(needed) > 1 else "fits"
     print(f"fresh: {' and '.join(needed)} {fit} this code and these parameters ({len(judged)} stages)")
+
+
+def other_data() -> str | None:
+    """The data set that the comparison was trained on, if params.yaml names another one; None otherwise."""
+    chosen = parameters.load().get("download")
+    if not isinstance(chosen, dict) or not Path(COMPARISON).exists():
+        return None
+    locked = lock.parse(COMPARISON, Path(COMPARISON).read_bytes()).stages.values()
+    trained = {stage.params.get(parameters.FILE.name, {}).get("download.dataset") for stage in locked} - {None}
+    return ", ".join(sorted(map(str, trained))) if trained and chosen.get("dataset") not in trained else None
 
 
 def complaints(stages: Mapping[str, Sequence[str]]) -> list[str]:
