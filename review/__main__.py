@@ -96,16 +96,25 @@ def reviewed(
     judging, wrong, notes = gate.choose((before_name, gates[0]), (after_name, gates[1]))
     files = judging.metrics.keys() if judging else ()
     after = snapshot.take(after_name, after_read, files)
+    base_side = snapshot.EMPTY if no_base else snapshot.take(before_name, before_read, files)
+    moved = other_data(base_side, after)
     before = snapshot.EMPTY
-    if not no_base:
-        before, told = like_with_like(left, snapshot.take(before_name, before_read, files), after, files)
+    if not no_base and not moved:
+        before, told = like_with_like(left, base_side, after, files)
         about += told
 
-    found = evidence(before, after, files)
+    found = Evidence(False, failures=moved) if moved else evidence(before, after, files)
     changed = redefined(judging, before, after) if judging and found.comparable else {}
     judgements = []
     if judging:
+        meant = judging.dataset or (base_side.dataset if moved else after.dataset)
+        elsewhere = after.dataset is not None and meant != after.dataset
+        if elsewhere:
+            judging = gate.without_limits(judging)
+            notes.append(f"The limits of {gate.PATH} are for {meant}: they do not judge {after.dataset}.")
         judgements = gate.judge(judging, before.metrics, after.metrics, found.comparable, found.comparison, changed)
+        # Not every metric exists for every data set.
+        judgements = [one for one in judgements if not elsewhere or (one.before, one.after) != (None, None)]
     failures = [*no_base, *wrong, *after.problems.values(), *stale(after, head), *found.failures]
     failures += [*broken_numbers(judgements, before), *(each for one in judgements for each in one.failures)]
     notes += [*unseen(head), *found.notes, *changed.values(), *stale_base(before), *new_numbers(judgements, before)]
@@ -116,12 +125,18 @@ def reviewed(
         page.gate_change(*gates),
         page.gated_metrics(judgements, after),
         *(mistakes(found.comparison, before, after) if found.comparison else []),
-        page.parameters(before, after),
-        page.stages(before, after, seconds),
-        page.other_metrics(before, after, judgements),
-        page.classes(before, after),
+        page.parameters(base_side, after),
+        page.stages(base_side, after, seconds),
+        *([] if moved else [page.other_metrics(before, after, judgements), page.classes(before, after)]),
     ]
     return verdict, about, sections
+
+
+def other_data(before: Snapshot, after: Snapshot) -> list[str]:
+    """A failure if the two sides chose different data sets: then no number of one says anything about the other."""
+    if None in (before.dataset, after.dataset) or before.dataset == after.dataset:
+        return []
+    return [f"the data set is {after.dataset}, in the base {before.dataset}: nothing can be compared"]
 
 
 def like_with_like(

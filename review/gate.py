@@ -40,8 +40,9 @@ class Rule(Block):
 
 
 class Gate(Block):
-    """Rules by file and key."""
+    """Rules by file and key, and the data set that the limits are for; if none is named, that of the base."""
 
+    dataset: str | None = None
     metrics: Annotated[dict[str, Annotated[dict[str, Rule], Field(min_length=1)]], Field(min_length=1)]
 
 
@@ -105,6 +106,15 @@ def choose(
     if new and not old:
         return new, wrong, [f"The base has no readable {PATH}: this pull request is judged by its own."]
     return old, wrong or ([] if old else [f"there is no {PATH}, here or in the base: nothing to judge by"]), []
+
+
+def without_limits(gate: Gate) -> Gate:
+    """The gate for another data set than the limits are for: only tolerances are left."""
+    rules = {
+        file: {key: rule.model_copy(update={"limit": None}) for key, rule in named.items()}
+        for file, named in gate.metrics.items()
+    }
+    return gate.model_copy(update={"metrics": rules})
 
 
 def judge(

@@ -336,3 +336,44 @@ def test_a_broken_gate_in_the_base_fails_and_the_own_judges(project):
     passed, page = project.review(base)
     assert not passed and f"review/gate.yaml in {base[:7]}: not valid YAML" in page.splitlines()[0]
     assert "judged by its own" in page and "| `accuracy` |" in page
+
+
+# Limits are for one data set
+
+
+def choose(project, name):
+    project.write_yaml("params.yaml", {"download": {"dataset": name}, "train": {}})
+    project.write_yaml("datasets.yaml", {name: {"classes": list("0123456789"), "disputed": []}})
+
+
+@pytest.mark.parametrize("named", [{}, {"dataset": "mnist"}])
+def test_another_data_set_than_the_base_s_is_one_failure_and_no_limit_judges_it(project, named):
+    project.git("switch", "--quiet", "main")
+    project.write_yaml("review/gate.yaml", GATE | named)
+    project.commit()
+    project.git("switch", "--quiet", "--create", "other")
+    choose(project, "digits")
+    project.score(range(500), loss=9)
+    (passed, page) = project.review("main")
+    assert not passed
+    assert page.splitlines()[0] == "❌ **Fail**: the data set is digits, in the base mnist: nothing can be compared."
+    assert "The limits of review/gate.yaml are for mnist: they do not judge digits." in page
+    assert "Accuracy by class" not in page and "Other metrics" not in page
+
+
+def test_the_limits_count_for_the_data_set_that_they_are_for_alone(project):
+    project.git("switch", "--quiet", "main")
+    gate_of = GATE["metrics"] | {NUMBERS: GATE["metrics"][NUMBERS] | {"auc": {"better": "higher", "tolerance": 0}}}
+    project.write_yaml("review/gate.yaml", {"dataset": "digits", "metrics": gate_of})
+    project.score(range(10), loss=9)  # beyond the limit of another data set, and without a metric that this one lacks
+    project.commit()
+    project.git("switch", "--quiet", "--create", "other")
+    assert project.review("main")[0]
+    project.score(range(10), loss=9.5)  # the tolerance counts all the same
+    assert "loss rose from 9 to 9.5" in project.review("main")[1]
+    project.git("switch", "--quiet", "main", "--force")
+    choose(project, "digits")
+    project.commit()
+    project.git("switch", "--quiet", "--create", "same")
+    passed, page = project.review("main")
+    assert not passed and "loss is 9, above its limit of 0.5" in page
