@@ -38,9 +38,11 @@ def one_line(text: str) -> str:
     return text
 
 
-def trimmed(text: str) -> str:
+def short(text: str) -> str:
     if text != text.strip():
         raise ValueError("must not begin or end with a blank")
+    if not 0 < len(text) <= LONGEST_NAME:
+        raise ValueError(f"must have 1 to {LONGEST_NAME} characters, and has {len(text)}")
     return text
 
 
@@ -53,7 +55,7 @@ def _distinct(classes: list[str]) -> list[str]:
 
 Text = Annotated[str, AfterValidator(visible)]
 Line = Annotated[Text, AfterValidator(one_line)]
-Name = Annotated[Line, AfterValidator(trimmed), Field(min_length=1, max_length=LONGEST_NAME)]
+Name = Annotated[Line, AfterValidator(short)]
 Classes = Annotated[list[Name], Field(min_length=2, max_length=256), AfterValidator(_distinct)]
 Disputed = list[Annotated[int, Field(ge=0)]]  # indices of test images
 

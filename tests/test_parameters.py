@@ -15,9 +15,11 @@ from dvc.utils.serialize import parse_yaml
 
 from record import documents
 from record import parameters as checked
+from stages import datasets
 from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.common.files import found
+from stages.download.params import Downloaded
 from stages.train.params import Train, model_functions
 from tools import check
 
@@ -441,3 +443,39 @@ def test_a_file_that_is_nested_too_deeply_is_told(tmp_path):
     path.write_text("a: " + "[" * 5000 + "]" * 5000)
     with pytest.raises(UserError, match=rf"^{path}: not valid YAML \(nested more than 100 levels deep\)$"):
         parameters.load(path)
+
+
+UNSEEN = [
+    "bell\x07",
+    "\x1b[31mred",
+    "left\u202eright",
+    "zero\u200bwidth",
+    "two\nlines",
+    "tab\t",
+    " blank",
+    "",
+    "x" * 101,
+]
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_a_class_name_that_cannot_be_shown_is_refused_by_every_stage_and_by_make_check(
+    tmp_path, monkeypatch, catalog, name
+):
+    catalog["digits"]["classes"][3] = name
+    monkeypatch.chdir(tmp_path)
+    Path("datasets.yaml").write_text(yaml.safe_dump(catalog, allow_unicode=False), encoding="utf-8")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for look in (lambda: datasets.entry("digits", Downloaded), checked.check):
+        with pytest.raises(UserError, match=r"datasets.yaml: digits\.classes\.3 is ") as caught:
+            look()
+        assert all(line.isprintable() for line in str(caught.value).splitlines())
+
+
+@pytest.mark.parametrize("key", ["title", "licence", "homepage", "citation"])
+def test_what_pages_say_about_the_data_can_be_seen(tmp_path, monkeypatch, catalog, key):
+    catalog["digits"]["about"][key] = "left\u202eright"
+    monkeypatch.chdir(tmp_path)
+    Path("datasets.yaml").write_text(yaml.safe_dump(catalog), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"digits\.about\.{key} is .*the character U\+202E"):
+        datasets.entry("digits", Downloaded)
