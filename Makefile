@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the virtual environment is made if it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help run import measure grow predict pictures serve drift correct test lint check fresh verify reproduce base kind review compare history push resolve comparison noise score identical torture
+.PHONY: help run import measure grow predict pictures serve drift correct test lint check fresh verify reproduce base kind review compare experiments history push resolve comparison noise score identical torture
 .PHONY: lock python repository
 
 # Bytecode makes each stage start seconds faster.
@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 # by make, and never become options: in continuous integration they may be untrusted.
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 run: $(BIN)/.installed ## run the pipeline: data, checks, training, scores, report
 	@python -m tools.run
@@ -76,6 +76,9 @@ compare: $(BIN)/.installed ## compare the mistakes, image by image, with those o
 
 history: $(BIN)/.installed ## the accuracy of every commit of BRANCH=main that changed it
 	@python -m tools.history $${BRANCH:+--branch="$$BRANCH"}
+
+experiments: $(BIN)/.installed ## the working tree, the commit and the experiments on it: accuracy, and what was changed
+	@python -m tools.experiments
 
 push: $(BIN)/.installed ## upload the cache and every run in it to the remote, if there is one
 	@python -m tools.push

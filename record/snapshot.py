@@ -45,7 +45,7 @@ class Snapshot:
         return {
             prefixes[file] + key: _yaml(value)
             for file, values in self.values.items()
-            for key, value in _leaves(values)
+            for key, value in leaves(values)
             if file in files
         }
 
@@ -120,7 +120,7 @@ def parameters(where: str, text: bytes) -> dict[str, Any]:
     """The values of a file of parameters. Raises `UserError`."""
     try:
         values = parse(text)
-        dict(_leaves(values))  # fails if an anchor holds itself
+        dict(leaves(values))  # fails if an anchor holds itself
         return dict(values)
     except UNREADABLE as error:
         raise UserError(f"{where}: cannot be read as parameters{line_of(error)}") from None
@@ -169,7 +169,7 @@ def stage_differences(snapshot: Snapshot) -> dict[str, list[str]]:
 def value(snapshot: Snapshot, path: str, key: str) -> Any:
     """What the JSON file `path` has at the dotted `key`, a number or not; ABSENT if it has none or null."""
     try:
-        found = dict(_leaves(results.json_object(path, inside(snapshot.read, path) or b""))).get(key)
+        found = dict(leaves(results.json_object(path, inside(snapshot.read, path) or b""))).get(key)
     except UserError:
         return ABSENT
     return ABSENT if found is None else found
@@ -197,7 +197,7 @@ def definition(snapshot: Snapshot, path: str, key: str) -> tuple[str, Any]:
 def numbers(where: str, text: bytes) -> dict[str, Number]:
     """Dotted key: value of each finite number of a JSON file. Raises `UserError` if it holds no object."""
     values = results.json_object(where, text)
-    return {key: value for key, value in _leaves(values) if results.is_number(value)}
+    return {key: value for key, value in leaves(values) if results.is_number(value)}
 
 
 def table(snapshot: Snapshot, path: str) -> list[dict[str, str]]:
@@ -209,10 +209,11 @@ def table(snapshot: Snapshot, path: str) -> list[dict[str, str]]:
         return []
 
 
-def _leaves(values: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of each leaf of nested tables."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{before}{key}.")
+            yield from leaves(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value
 

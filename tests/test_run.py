@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.common.entry import UserError
-from tools import run
+from tools import experiments, run
 
 ROOT = Path(__file__).parent.parent
 RAN = [{"stage": "train", "seconds": 61.26}, {"stage": "report", "seconds": 0.5}]
@@ -160,6 +160,27 @@ def test_a_first_run_without_network_ends_with_a_number_and_a_page(launched):
     assert re.search(r"^Time       download .* s, validate .* s, .*report .* s$", output, re.MULTILINE)
     assert "params.yaml now names digits; back to mnist" in output
     assert (clone.folder / "reports" / "index.html").exists()
+
+
+@pytest.mark.xdist_group("pipeline")
+def test_experiments_are_a_table_with_the_accuracy_and_what_was_changed(launched, capsys):
+    clone, _ = launched
+    with clone.current():
+        experiments.main()
+    title, here, commit, *others = capsys.readouterr().out.splitlines()
+    assert re.split(r" {2,}", title) == list(experiments.TITLES)
+    assert re.search(r"^the working tree +\d\d\.\d\d% .* of 360  download.dataset=digits$", here)
+    assert re.search(r"^ma\w+ +\d{4}-\d\d-\d\d \d\d:\d\d +\d\d\.\d\d% .* of 10,000$", commit)
+    [run_of_the_launcher] = [line for line in others if line.endswith("  download.dataset=digits")]
+    assert re.findall(r"\d+\.\d+%", run_of_the_launcher) == re.findall(r"\d+\.\d+%", here)
+
+
+def test_the_table_says_what_went_and_what_has_no_numbers():
+    commit = experiments.Row("main", "2026-01-01 10:00", {}, {"train": {"epochs": 1, "old": 2}}, "no numbers")
+    queued = experiments.Row("", "", {}, {"train": {"epochs": 3}}, "queued")
+    *_, last = experiments.table([commit, commit, queued], 200).splitlines()
+    assert re.split(r" {2,}", last.strip()) == ["queued", "train.epochs=3, ~train.old"]
+    assert all(len(line) <= 40 for line in experiments.table([commit, commit, queued], 40).splitlines())
 
 
 @pytest.mark.xdist_group("pipeline")
