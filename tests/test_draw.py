@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import expect
 
 from helpers.browser import OPTIONS, chromium
+from helpers.hostile import HOSTILE
 from stages.package.page import render
 from stages.preprocess.digit import digit as prepared
 
@@ -424,6 +425,22 @@ def test_text_from_outside_is_no_markup(network):
     page = render(package, network.replace('"input"', '"</script>": 1, "input"'))
     assert page.count("</script>") == page.count("<script")
     assert "<b>digits" not in page
+
+
+def test_hostile_names_run_nothing_and_are_shown(served):
+    classes = [text[:100] for text in HOSTILE[:10]]
+    digits = json.loads(answer("7"))["digits"]
+    digits[0] |= {"label": classes[7], "done": HOSTILE}
+    package = PACKAGE | {"title": " ".join(HOSTILE), "classes": classes}
+    with served(replies(answer("7", text=classes[7], digits=digits)), package) as page:
+        dialogs = []
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        draw(page, [[(140, 140)]])
+        expect(page.locator("#bars tr")).to_have_count(10)
+        shown = page.evaluate("document.body.innerText")
+        assert all(name in shown for name in classes) and classes[7] in page.inner_text("body")
+        assert (page.evaluate("window.hacked"), dialogs) == (None, [])
+        assert page.locator("iframe, svg svg, [onload], [onerror], [onfocus]").count() == 0
 
 
 def test_the_server_gets_the_drawing_as_a_picture_and_a_file_as_it_is(served):

@@ -18,6 +18,7 @@ import yaml
 from markdown_it import MarkdownIt
 from sklearn.datasets import load_digits
 
+from helpers.hostile import HOSTILE
 from review import render as review
 from review.gallery import Digit
 from review.page import Section, Table, Verdict
@@ -36,24 +37,6 @@ ROOT = Path(__file__).parents[1]
 DIGITS = [str(digit) for digit in range(10)]
 FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 KANA = list("おきすつなはまやれを")
-HOSTILE = [
-    "<script>hacked=1</script>",
-    "<img src=x onerror=hacked=1>",
-    '"><svg onload=alert(1)>',
-    "' autofocus onfocus='hacked=1",
-    "</title></style></script><script>alert(1)</script>",
-    "--><iframe srcdoc='<script>parent.hacked=1</script>'></iframe><!--",
-    "</text></svg><img src=x onerror=alert(1)>",
-    "</td></table></details><details open ontoggle=hacked=1>",
-    "[x](javascript:hacked=1) <javascript:alert(1)>",
-    '![x](x "onerror=hacked=1") <b onmouseover=alert(1)>x</b>',
-    "`</code><script>hacked=1</script>`",
-    "\\`\\<img src=x onerror=hacked=1>\\|",
-    "| </script> | <input autofocus onfocus=hacked=1> |",
-    "&lt;script&gt;alert(1)&lt;/script&gt; &#60;img src=x onerror=alert(1)&#62;",
-    "{{ 7 * 7 }}{% raw %} ${alert(1)} $x$",
-    "]]><script>hacked=1</script>",
-]
 VOID = {"meta", "link", "img", "br", "input"}
 
 
