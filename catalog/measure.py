@@ -166,19 +166,27 @@ def class_bounds(splits: dict[str, Split], classes: list[str]) -> tuple[dict[str
     """`expect` as far as it is about classes, as these images keep it with some room; and lines about what is odd."""
     wholes = {key: by_class.of_split(split, len(classes)) for key, split in splits.items()}
     row = by_class.set_apart(wholes["train"], classes)
+    groups = by_class.groups_apart(wholes, classes)
+    group_gap = max(float(groups[f"group_gap_{key}"]) for key in wholes)
     known = by_class.reference(wholes, classes).model_dump()
     known["classes"] = [[*map(int, grid), rough] for *grid, rough in known["classes"]]
     gap, pixel_gap = float(row["class_gap"]), float(row["pixel_gap"])
     alone = {row["class_gap_of"]: (gap, ALONE, "class_gap_class")}
-    alone[f"the pixel at {row['pixel_gap_at']}"] = (pixel_gap, PIXEL_ALONE, "pixel_gap_class")
+    alone[row["pixel_gap_at"]] = (pixel_gap, PIXEL_ALONE, "pixel_gap_class")
     return {
         "class_gap": up(min(1, gap + 0.05), 2),
         "pixel_gap": up(max(by_class.LEAST_PIXEL_GAP, 1.5 * pixel_gap), 1),
+        "group_gap": up(max(by_class.LEAST_GROUP_GAP, 1.2 * group_gap), 1),
         "reference": known,
     }, [
         f"odd: class {row[name]} differs from every other in one measure, {what}: a network may learn only that"
         for what, (value, most, name) in alone.items()
         if value > most
+    ] + [
+        f"odd: {key}: a mark of {groups[f'group_gap_classes_{key}']} that all others lack,"
+        f" {groups[f'group_gap_of_{key}']}: a network may learn only that"
+        for key in wholes
+        if float(groups[f"group_gap_{key}"]) > PIXEL_ALONE
     ]
 
 

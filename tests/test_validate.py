@@ -264,9 +264,10 @@ def unlike_reference(images, labels, test=TEST_IMAGES):
     names = list("0123456789")
     parts = {"train": slice(None, -test), "test": slice(-test, None)}
     wholes = {key: by_class.of_split(Split(images[part], labels[part], None), 10) for key, part in parts.items()}
-    row = pd.DataFrame([by_class.unlike(wholes, expect.reference, names) | by_class.set_apart(wholes["train"], names)])
+    row = by_class.unlike(wholes, expect.reference, names) | by_class.set_apart(wholes["train"], names)
+    row = pd.DataFrame([row | by_class.groups_apart(wholes, names)])
     checks = [check for check in set_checks(expect, names) if check.column in row]
-    assert len(checks) == 6
+    assert len(checks) == 8
     return [line for outcome in judge_set(row, checks) for line in outcome.failures]
 
 
@@ -287,7 +288,31 @@ def test_what_one_class_alone_carries_is_found_without_a_reference(digits, short
     images, labels = digits[0].copy(), digits[1]
     images[labels == 3] = SHORTCUTS[shortcut](images[labels == 3]).astype(np.uint8)
     apart = [line for line in unlike_reference(images, labels) if "which a network would learn instead" in line]
-    assert apart and all(line.startswith("train: class 3 differs from every other class in one") for line in apart)
+    one = "train: class 3 differs from every other class in one"
+    both = "(train|t10k): a mark of class 3 that all others lack"
+    assert any(line.startswith(one) for line in apart)
+    assert all(re.match(f"{one}|{both}", line) for line in apart)
+
+
+@pytest.mark.parametrize("shortcut", ["a bright corner", "noise", "inverted", "darker"])
+@pytest.mark.parametrize("marked", [[0, 1], [2, 6], [0, 2, 4]])
+def test_what_several_classes_share_is_found_without_a_reference(digits, shortcut, marked):
+    images, labels = digits[0].copy(), digits[1]
+    chosen = np.isin(labels, marked)
+    images[chosen] = SHORTCUTS[shortcut](images[chosen]).astype(np.uint8)
+    said = f"a mark of classes {', '.join(map(str, marked))} that all others lack, which a network would learn instead"
+    apart = [line for line in unlike_reference(images, labels) if said in line]
+    assert [line.partition(":")[0] for line in apart] == ["train", "t10k"]
+
+
+@pytest.mark.parametrize("shortcut", ["a bright corner", "inverted"])
+def test_what_marks_a_class_of_test_alone_is_found(digits, shortcut):
+    images, labels = digits[0].copy(), digits[1]
+    chosen = np.flatnonzero(labels == 5)
+    chosen = chosen[chosen >= len(labels) - TEST_IMAGES]
+    images[chosen] = SHORTCUTS[shortcut](images[chosen]).astype(np.uint8)
+    found = unlike_reference(images, labels)
+    assert any(line.startswith("t10k: a mark of class 5 that all others lack") for line in found)
 
 
 def test_refused_classes_are_told_and_without_a_reference_the_page_says_so(raw):
@@ -309,7 +334,7 @@ def test_measure_prints_the_reference_that_the_catalog_has(raw, capsys):
     measure.main()
     printed = yaml.safe_load(capsys.readouterr().out)["digits"]["expect"]
     known = yaml.safe_load(Path("datasets.yaml").read_text())["digits"]["expect"]
-    assert printed == {key: known[key] for key in ("class_gap", "pixel_gap", "reference")}
+    assert printed == {key: known[key] for key in ("class_gap", "pixel_gap", "group_gap", "reference")}
     change_entry(lambda entry: entry["expect"]["reference"].update(classes=[[0] * 17] * 9))
     measure.main()  # also if the one that is there is of no use
     assert yaml.safe_load(capsys.readouterr().out)["digits"]["expect"] == printed

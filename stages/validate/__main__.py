@@ -46,6 +46,7 @@ def main() -> None:
     )
     of_classes = {key: whole.by_class for key, whole in wholes.items()}
     row = row.assign(**by_class.set_apart(of_classes["train"], classes))
+    row = row.assign(**by_class.groups_apart(of_classes, classes))
     if expect.reference:
         row = row.assign(**by_class.unlike(of_classes, expect.reference, classes))
     found = {raw.SPLITS[key]: whole.found for key, whole in wholes.items()}

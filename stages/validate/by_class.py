@@ -27,7 +27,8 @@ MEASURES = {
 IN_PIXELS = ("centre_x", "centre_y", "box_size")
 HALF = 128  # grey levels: the most that a pixel can vary around its mean
 LEAST_DISTANCE, LEAST_ROUGHNESS = 4.0, 0.1  # of other writers and pens; by 1 pixel off, 28x28 digits differ by 8
-LEAST_PIXEL_GAP = 1.5
+LEAST_PIXEL_GAP, LEAST_GROUP_GAP = 1.5, 1.2
+SOME = 5  # classes that a message names
 
 
 class ByClass(NamedTuple):
@@ -130,19 +131,66 @@ def set_apart(train: ByClass, classes: list[str]) -> dict[str, float | str]:
     gaps = np.array([_nearest(np.abs(each[:, None] - each).max(axis=2) - chance, train) for each in shares])
     of, number = np.unravel_index(gaps.argmax(), gaps.shape)
 
-    means = _per_image(train.sums, train).reshape(len(images), -1)
-    deviations = _deviations(train).reshape(len(images), -1) + HALF / np.sqrt(images)[:, None]
+    means, deviations = _pixels(train)
     pixels = np.array([_nearest_pixels(k, means, deviations, train) for k in range(len(images))])
     owner, place = np.unravel_index(pixels.argmax(), pixels.shape)
-    row, column = np.unravel_index(place, train.sums.shape[1:])[:2]
     return {
         "class_gap": float(gaps.max()),
         "class_gap_of": list(MEASURES.values())[of],
         "class_gap_class": classes[number],
         "pixel_gap": float(pixels.max()),
         "pixel_gap_class": classes[owner],
-        "pixel_gap_at": f"row {row}, column {column}",
+        "pixel_gap_at": _pixel_at(int(place), train),
     }
+
+
+def groups_apart(wholes: dict[str, ByClass], classes: list[str]) -> dict[str, float | str]:
+    """How far some classes are from all others, in each split: columns of the row about the set.
+
+    `group_gap`: the classes are put in order by their means in a pixel or in one of MEASURES, and this is the widest
+    step from one to the next, in standard deviations of both. A mark that several classes share leaves none of them
+    far from its nearest, but makes such a step.
+    """
+    row: dict[str, float | str] = {}
+    for key, whole in wholes.items():
+        present = np.flatnonzero(whole.images)
+        if len(present) < 2:
+            row |= {f"group_gap_{key}": 0.0, f"group_gap_classes_{key}": "(none)", f"group_gap_of_{key}": "(none)"}
+            continue
+        places = whole.sums[0].size
+        means, deviations = (np.hstack(each)[present] for each in zip(_pixels(whole), _measures(whole), strict=True))
+        order = means.argsort(axis=0, kind="stable")
+        ordered, spread = (np.take_along_axis(each, order, axis=0) for each in (means, deviations))
+        steps = np.diff(ordered, axis=0) / (spread[1:] + spread[:-1])
+        step, column = np.unravel_index(steps.argmax(), steps.shape)
+        below, above = order[: step + 1, column], order[step + 1 :, column]
+        group = sorted(present[below if len(below) < len(above) else above].tolist())
+        what = list(MEASURES.values())[column - places] if column >= places else _pixel_at(int(column), whole)
+        row[f"group_gap_{key}"] = float(steps[step, column])
+        names = ", ".join(classes[k] for k in group[:SOME]) + ", …" * (len(group) > SOME)
+        row[f"group_gap_classes_{key}"] = f"class {names}" if len(group) == 1 else f"classes {names}"
+        row[f"group_gap_of_{key}"] = what
+    return row
+
+
+def _pixel_at(place: int, whole: ByClass) -> str:
+    row, column = np.unravel_index(place, whole.sums.shape[1:])[:2]
+    return f"the pixel at row {row}, column {column}"
+
+
+def _pixels(whole: ByClass) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation [classes, pixels], to which is added by what the mean of so few may be wrong."""
+    count = len(whole.images)
+    doubt = HALF / np.sqrt(np.maximum(whole.images, 1))[:, None]
+    return _per_image(whole.sums, whole).reshape(count, -1), _deviations(whole).reshape(count, -1) + doubt
+
+
+def _measures(whole: ByClass) -> tuple[np.ndarray, np.ndarray]:
+    """The same of MEASURES, [classes, measures], which are whole numbers and vary less."""
+    values = np.arange(256)
+    means, squares = (_per_image((whole.measures @ each).T, whole) for each in (values, values**2))
+    doubt = 0.5 + HALF / 8 / np.sqrt(np.maximum(whole.images, 1))[:, None]
+    return means, np.sqrt(np.maximum(np.nan_to_num(squares - means**2), 0)) + doubt
 
 
 def _nearest(distances: np.ndarray, whole: ByClass) -> np.ndarray:

@@ -54,6 +54,7 @@ class Expect(Block):
     centroid_accuracy: Fraction
     class_gap: Fraction | None = None
     pixel_gap: float | None = Field(default=None, ge=0)
+    group_gap: float | None = Field(default=None, ge=0)
     reference: Reference | None = None
 
 

@@ -210,7 +210,7 @@ def set_checks(expect: Expect, classes: list[str]) -> list[Check]:
             *_split_classes(key, split, expect, len(classes)),
             *_split_images(key, split, expect),
         ]
-    return [*checks, *_both_splits(expect), *_class_apart(expect), *_reference(expect)]
+    return [*checks, *_both_splits(expect), *_class_apart(expect), *_groups_apart(expect), *_reference(expect)]
 
 
 def _split_size(key: str, split: str, count: int) -> list[Check]:
@@ -321,6 +321,21 @@ def _class_apart(expect: Expect) -> list[Check]:
             )
         )
     return checks
+
+
+def _groups_apart(expect: Expect) -> list[Check]:
+    if expect.group_gap is None:
+        return []
+    return [
+        Check(
+            column=f"group_gap_{key}",
+            high=expect.group_gap,
+            title=f"No classes of {key} share a mark that the others lack (standard deviations)",
+            failure=f"{split}: a mark of {{group_gap_classes_{key}}} that all others lack, which a network would learn"
+            f" instead: {{group_gap_of_{key}}}, by {{group_gap_{key}:.2f}} standard deviations, expected {{bound}}",
+        )
+        for key, split in SPLITS.items()
+    ]
 
 
 def _reference(expect: Expect) -> list[Check]:
