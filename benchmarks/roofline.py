@@ -146,16 +146,16 @@ def measure(p: Train, part: dict[str, Any], precision: str, steps: int, rounds: 
     optimizer = training.make_optimizer(p, steps)
     optimizer.build(model.trainable_variables)
     average = training.WeightAverage(model, p.weight_average)
-    graphs, closed = [], training.closed
+    graphs, not_inlined = [], training.not_inlined
 
     def noting(function: Callable[..., Any]) -> Any:
         def noted(*values: Any) -> Any:
             graphs.append(tf.compat.v1.get_default_graph())  # it knows the shapes, a trace only the names
             return function(*values)
 
-        return closed(noted)
+        return not_inlined(noted)
 
-    training.closed = noting
+    training.not_inlined = noting
     images = steps * p.batch_size
     block = tf.constant(part["images"]), tf.constant(part["labels"].astype("int32"))
     run = training.Run(precision)

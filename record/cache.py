@@ -16,7 +16,6 @@ FOLDER = Path(".dvc/cache")
 OBJECT = re.compile(r"[0-9a-f]{30}(\.dir)?")  # in a folder of the first two digits
 TEMPORARY = re.compile(r".*\.[\w-]{22}\.tmp")  # what DVC writes before it renames
 COPIES = Path(".dvc/tmp/exps")  # where `dvc exp run --queue` and `--temp` work, each with a lock of its own
-READ = 1 << 20  # bytes at a time
 HOUR = 3600
 SECONDS = 10  # between two lines where no bar can be drawn
 
@@ -43,16 +42,13 @@ def damaged(held: Mapping[str, Path], what: str) -> set[str]:
 
 def checksum(path: Path) -> str:
     """The MD5 of a file; empty if the disk cannot read it."""
-    total = hashlib.md5(usedforsecurity=False)
     try:
-        with path.open("rb") as content:
-            while block := content.read(READ):
-                total.update(block)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
-        if error.errno != errno.EIO:
+        if error.errno != errno.EIO:  # a bad sector is damage, too; a refused permission is not
             raise
         return ""
-    return total.hexdigest()
 
 
 def _shown(found: Iterator[tuple[Path, str]], sizes: Mapping[Path, int], what: str) -> Iterator[tuple[Path, str]]:

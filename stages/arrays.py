@@ -6,6 +6,7 @@ machines that write to neighbouring rows of a shared folder through maps may und
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -31,8 +32,9 @@ def opened(path: Path) -> np.ndarray:
     try:
         with np.errstate(over="raise"):  # of sizes that no file has
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, ArithmeticError) as error:
-        raise UserError(f"{path}: no array that can be read ({error}): make it again with `dvc repro`") from None
+    except (ValueError, EOFError, ArithmeticError, BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: no array that can be read ({reason}): make it again with `dvc repro`") from None
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path}: an archive, not an array: make it again with `dvc repro`")
     return array

@@ -26,11 +26,15 @@ def check(listing: Path, *names: str) -> None:
     lines = listing.read_text(encoding="utf-8").splitlines() if listing.exists() else []
     for checksum, _, name in (line.partition("  ") for line in lines):
         path = listing.parent / name
-        if (not names or name in names) and (not path.exists() or digest(path) != checksum):
-            raise UserError(
-                f"{path} is {'damaged' if path.exists() else 'missing'}: {listing} was written for another content;"
-                " `make verify` finds the damage and says how to mend it"
-            )
+        if names and name not in names:
+            continue
+        if not path.exists():
+            problem = f"is missing, although {listing} names it"
+        elif digest(path) != checksum:
+            problem = f"is damaged: its checksum is not the one in {listing}"
+        else:
+            continue
+        raise UserError(f"{path} {problem}; `make verify` finds the damage and says how to repair it")
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:

@@ -34,8 +34,8 @@ def test_damage_is_told_with_the_file_and_what_to_do(listed, damage):
     images.write_bytes({"a bit": content, "a byte less": content[:-1], "gone": b""}[damage])
     if damage == "gone":
         images.unlink()
-    word = "missing" if damage == "gone" else "damaged"
-    with pytest.raises(UserError, match=re.escape(f"{images} is {word}: ") + ".*make verify"):
+    problem = "is missing, although " if damage == "gone" else "is damaged: "
+    with pytest.raises(UserError, match=re.escape(f"{images} {problem}") + ".*make verify"):
         checksums.check(listing)
     checksums.check(listing, "model.tflite")
 

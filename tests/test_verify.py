@@ -83,7 +83,7 @@ def remote(clone, folder, whole=()):
 
 def test_a_sound_cache_is_one_line_and_nothing_changes(settled):
     code, [line] = told(settled)
-    assert code == 0 and line.endswith(" outputs are sound")
+    assert code == 0 and line.endswith(" of the outputs are sound")
     assert settled.well("git", "status", "--porcelain") == ""
 
 
@@ -156,7 +156,7 @@ def test_a_file_of_another_run_is_removed_too(settled):
 
 def test_a_file_that_only_the_listing_of_its_folder_has_is_put_back(settled):
     stored(settled, TABLE).unlink()
-    assert told(settled) == (0, [f"{TABLE} was damaged in the cache: repaired"])
+    assert told(settled) == (0, [f"{TABLE} was missing in the cache: repaired"])
     assert sound(settled)
 
 

@@ -1,7 +1,8 @@
 """Install pinned packages into .venv, for the Makefile: with uv if it is there, else with pip.
 
-On a terminal the installer shows how far it is; elsewhere it is silent. Its warnings are shown only if it fails. Two
-at once wait for each other. This runs before anything is installed, so it imports Python's own library alone.
+On a terminal the installer shows its progress; elsewhere it prints one line for each file. Its warnings are shown only
+if it fails. If two run at once, one waits for the other. This runs before anything is installed, so it imports Python's
+own library alone.
 """
 
 import fcntl

@@ -67,7 +67,7 @@ def seeds_apart(block: Mapping[str, Any], count: int) -> list[int]:
 def scored(block: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of metrics/evaluate.json for a training with `block`, by the two stages, in a folder of its own.
 
-    It is always the same folder, so that a training that was stopped goes on.
+    The folder is always the same: `train` finds the state of a stopped training in data/.training by its name.
     """
     shutil.rmtree(SCRATCH, ignore_errors=True)
     SCRATCH.mkdir(parents=True)

@@ -54,42 +54,63 @@ def verified(repo: Repo) -> tuple[list[str], list[str]]:
     swept = cache.sweep(Path(repo.cache.local_cache_dir), *{Path(out.fs_path).parent for out in outputs})
 
     held: dict[str, Path] = {}
-    gone = arrived(folder, held)
-    restore_listings(repo, [out for out in outputs if out.hash_info.value in gone])
+    damaged = arrived(folder, held)
+    restore_listings(repo, [out for out in outputs if out.hash_info.value in damaged])
     arrived(folder, held)
 
     expected = {path: md5 for out in outputs for path, md5 in files(out, held).items()}
     found = cache.checksums(filter(Path.is_file, expected), "verify: the workspace")
-    whole = {path: md5 for path, md5 in found.items() if md5 == expected[path]}
-    inside = {md5 for out in outputs if out.hash_info.isdir for md5 in files(out, held).values()}
-    gone |= inside - held.keys()
-    for path, md5 in whole.items():
-        if md5 in gone - held.keys():
+    sound = {path: md5 for path, md5 in found.items() if md5 == expected[path]}
+    listed = {md5 for out in outputs if out.hash_info.isdir for md5 in files(out, held).values()}
+    states = dict.fromkeys(listed - held.keys(), "missing") | dict.fromkeys(damaged, "damaged")
+    wanted = states.keys() - held.keys()
+    for path, md5 in sound.items():
+        if md5 in wanted:
             repo.cache.local.add(str(path), localfs, md5)
-    fetch(repo, gone - held.keys() - set(whole.values()))
+    fetch(repo, wanted - set(sound.values()))
     arrived(folder, held)
 
-    told, lost = [], []
     names = owners(outputs, expected)
-    for md5 in sorted(gone, key=lambda md5: names.get(md5, ("~", ""))):
+    told, lost = about_cache(states, held, names)
+    more, worse = mended(repo, {path: expected[path] for path in found.keys() - sound.keys()}, held, names)
+    told, lost = told + more, lost + worse
+    return told or ([] if lost else [summary(held, found, outputs, swept)]), lost
+
+
+def about_cache(
+    states: Mapping[str, str], held: Mapping[str, Path], names: Mapping[str, tuple[str, str]]
+) -> tuple[list[str], list[str]]:
+    """Sentences about the objects that were damaged or missing: those that are repaired, those that are lost."""
+    told, lost = [], []
+    for md5 in sorted(states, key=lambda md5: (names.get(md5, ("~", "")), md5)):
         name, command = names.get(md5, (f"a file of a run that no lock names ({md5[:8]})", ""))
+        what = f"{name} was {states[md5]} in the cache"
         if md5 in held:
-            told.append(f"{name} was damaged in the cache: repaired")
+            told.append(f"{what}: repaired")
         else:
+            removed = " and is removed from it" if states[md5] == "damaged" else ""
             remedy = f"`{command}` makes it again" if command else "if that run is asked for, it is made again"
-            lost.append(f"{name} was damaged in the cache and is removed from it: {remedy}")
-    for path in sorted(found.keys() - whole.keys()):
-        name, command = relative(str(path)), names[expected[path]][1]
-        if not believed(repo, path, expected[path]):
+            lost.append(f"{what}{removed}: {remedy}")
+    return told, lost
+
+
+def mended(
+    repo: Repo, wrong: Mapping[Path, str], held: Mapping[str, Path], names: Mapping[str, tuple[str, str]]
+) -> tuple[list[str], list[str]]:
+    """Repair the outputs `wrong` (path: the checksum in the lock); sentences as `about_cache` has them."""
+    told, lost = [], []
+    for path, md5 in sorted(wrong.items()):
+        name, command = relative(str(path)), names[md5][1]
+        if not believed(repo, path, md5):
             lost.append(f"{name} is not what the lock records: `dvc checkout --force {name}` restores that")
-        elif source := held.get(expected[path]):
+        elif source := held.get(md5):
             with replacing(path) as temporary:
                 shutil.copyfile(source, temporary)
             told.append(f"{name} was damaged in the workspace: repaired")
         else:
             path.unlink()
             lost.append(f"{name} was damaged in the workspace and is removed: `{command}` makes it again")
-    return told or ([] if lost else [summary(held, found, outputs, swept)]), lost
+    return told, lost
 
 
 def arrived(folder: Path, held: dict[str, Path]) -> set[str]:
@@ -157,7 +178,7 @@ def believed(repo: Repo, path: Path, md5: str) -> bool:
 
 def summary(held: Mapping[str, Path], found: Mapping[Path, str], outputs: Iterable[Output], swept: int) -> str:
     absent = sum(out.hash_info.value not in held for out in outputs)
-    parts = [f"{len(held):,} files of the cache and {len(found):,} outputs are sound"]
+    parts = [f"{len(held):,} files of the cache and {len(found):,} files of the outputs are sound"]
     if not held:
         parts = ["the cache is empty: `dvc pull` or `dvc repro` fills it"]
     elif absent:

@@ -18,7 +18,7 @@ FILE = Path("params.yaml")
 DEEPEST = 100  # levels of nested YAML
 # What YAML 1.1, which many programs still speak, takes for another value than YAML 1.2: octal and binary numbers,
 # numbers with underscores or to the base 60, truth values. (1e-05 is one too, but DVC writes numbers like that.)
-DISPUTED = re.compile(
+AMBIGUOUS = re.compile(
     r"[-+]?0[0-9_]+|0o[0-7]+|[-+]?0b[01_]+|[-+]?0x[0-9a-fA-F]*_[0-9a-fA-F_]*|[-+]?[0-9][0-9_]*_[0-9_]*(\.[0-9_]*)?"
     r"|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF"
 )
@@ -69,30 +69,32 @@ def load(path: Path = FILE) -> dict[str, Any]:
         raise UserError(f"{path}: not valid YAML ({error})") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no blocks: it must be a table of names and values")
-    for key, disputed, number in _disputed(YAML(typ="safe").compose(text), "", set()):
+    for key, value, number in _ambiguous(YAML(typ="safe").compose(text), "", set()):
         raise UserError(
-            f"{path} line {number}: {key} is {disputed}, which other programs read differently: write it in quotes if"
-            " it is text, as true or false, or as a plain decimal number"
+            f"{path} line {number}: {key} is {value}, which other programs read differently: write text in quotes, a"
+            " truth value as true or false, and a number in plain decimals"
         )
     return values
 
 
-def _disputed(node: Any, key: str, seen: set[int]) -> Iterator[tuple[str, str, int]]:
-    """Key, text and line of each value without quotes in `node`, which stands at `key`, that readers dispute; those in
-    a node with an anchor only once, since aliases of aliases may be very many."""
+def _ambiguous(node: Any, key: str, seen: set[int]) -> Iterator[tuple[str, str, int]]:
+    """Key, text and line of each unquoted value in `node`, the value of `key`, that YAML 1.1 and 1.2 read differently.
+
+    A node is visited once: aliases of aliases could be very many.
+    """
     if id(node) in seen:
         return
     seen.add(id(node))
     if isinstance(node, ScalarNode):
-        if not node.style and DISPUTED.fullmatch(node.value):
+        if not node.style and AMBIGUOUS.fullmatch(node.value):
             yield key, node.value, node.start_mark.line + 1
     elif isinstance(node, SequenceNode):
         for number, each in enumerate(node.value):
-            yield from _disputed(each, f"{key}.{number}", seen)
+            yield from _ambiguous(each, f"{key}.{number}", seen)
     elif isinstance(node, MappingNode):
         for name, each in node.value:
-            yield from _disputed(name, f"a key of {key}" if key else "a key", seen)
-            yield from _disputed(each, f"{key}.{name.value}".lstrip("."), seen)
+            yield from _ambiguous(name, f"a key of {key}" if key else "a key", seen)
+            yield from _ambiguous(each, f"{key}.{name.value}".lstrip("."), seen)
 
 
 def parse(text: str | bytes) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from stages import arrays
 from stages.common.entry import UserError
 from stages.report.params import Reported
 
@@ -171,15 +172,9 @@ def read_probabilities(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 def _array(path: Path) -> np.ndarray:
     try:
-        with np.errstate(over="ignore"):  # of a shape beyond any size, which is refused below
-            array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        return arrays.opened(path)
     except FileNotFoundError:
         raise UserError(_missing(path)) from None
-    except (ValueError, EOFError, OverflowError) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}); {REMAKE}") from None
-    if not isinstance(array, np.ndarray):  # an archive of several arrays
-        raise UserError(f"{path}: holds no array; {REMAKE}")
-    return array
 
 
 def read_size(path: Path) -> int:

@@ -10,9 +10,10 @@ import tensorflow as tf
 from stages import arrays
 
 BYTES = 64 * 2**20  # of the images of a block, about: two or three blocks are in memory at a time
-PIECE = 512  # images, at most, that stay together on the way from the file to a block
-PIECES = 64  # in a block, at least, unless it has fewer images: less than one for each block is left out of an epoch
-LEAST_BATCHES = 8  # in a block: its last batch, if that is not whole, is left out of an epoch, too
+# A larger set is cut into pieces of neighbouring images, and a block is put together from pieces.
+PIECE = 512  # images in a piece, at most
+PIECES = 64  # pieces in a block, at least: less than one piece for each block is left out of an epoch
+LEAST_BATCHES = 8  # batches in a block, at least: an incomplete last batch is left out of an epoch
 
 # uint8 `images` (N, height, width, channels), `labels` (N,); `writers` (N,) if known
 Examples = dict[str, np.ndarray]
@@ -39,19 +40,19 @@ def plan(images: np.ndarray, batch: int) -> Plan:
     return Plan(blocks, len(images) // (blocks * piece) * piece, piece)
 
 
-def epochs(part: Examples, plan: Plan, seed: int, start: int, stop: int) -> Iterator[Iterator[Block]]:
+def epochs(examples: Examples, plan: Plan, seed: int, start: int, stop: int) -> Iterator[Iterator[Block]]:
     """The blocks of each epoch from number `start` to before `stop`; the next one is read while one is in use.
 
     A set of one block is read once. Otherwise the blocks of an epoch are put together from pieces of the file in an
     order that `seed` and the number of the epoch decide.
     """
     if plan.blocks == 1:
-        block = _tensors(part["images"][:], part["labels"])
+        block = _tensors(examples["images"][:], examples["labels"])
         for _ in range(start, stop):
             yield iter([block])
         return
     for number in range(start, stop):
-        yield _ahead(part, starts(len(part["labels"]), plan, seed, number), plan.piece)
+        yield _ahead(examples, starts(len(examples["labels"]), plan, seed, number), plan.piece)
 
 
 def starts(count: int, plan: Plan, seed: int, epoch: int) -> np.ndarray:
@@ -61,20 +62,20 @@ def starts(count: int, plan: Plan, seed: int, epoch: int) -> np.ndarray:
     return (generator.integers(count) + plan.piece * pieces).reshape(plan.blocks, -1) % count
 
 
-def _ahead(part: Examples, chosen: np.ndarray, piece: int) -> Iterator[Block]:
+def _ahead(examples: Examples, chosen: np.ndarray, piece: int) -> Iterator[Block]:
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(_read, part, chosen[0], piece)
+        coming = reader.submit(_read, examples, chosen[0], piece)
         for following in [*chosen[1:], None]:
             block = coming.result()
             if following is not None:
-                coming = reader.submit(_read, part, following, piece)
+                coming = reader.submit(_read, examples, following, piece)
             yield block
 
 
-def _read(part: Examples, starts: np.ndarray, piece: int) -> Block:
+def _read(examples: Examples, starts: np.ndarray, piece: int) -> Block:
     rows = np.sort(starts)[:, np.newaxis] + np.arange(piece)  # in the order of the file
-    chosen = rows.ravel() % len(part["labels"])
-    return _tensors(arrays.some(part["images"], chosen), part["labels"][chosen])
+    chosen = rows.ravel() % len(examples["labels"])
+    return _tensors(arrays.some(examples["images"], chosen), examples["labels"][chosen])
 
 
 def _tensors(images: np.ndarray, labels: np.ndarray) -> Block:

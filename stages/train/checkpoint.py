@@ -67,7 +67,7 @@ def save(store: Store, name: str, state: State) -> None:
     """Write the `state` of the training called `name`, whole or not at all."""
     about = json.dumps({"fingerprint": store.fingerprint, "history": state.history, "seconds": state.seconds})
     lists = {"value": state.values, "best": state.best or []}
-    named = {f"{name}_{number}": each for name, values in lists.items() for number, each in enumerate(values)}
+    named = {f"{kind}_{number}": each for kind, values in lists.items() for number, each in enumerate(values)}
     with replacing(store.folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, about=np.array(about), **named)
         file.flush()
@@ -81,7 +81,7 @@ def load(store: Store, name: str) -> State | None:
             about = json.loads(str(saved["about"]))
             if about["fingerprint"] != store.fingerprint:
                 return None
-            lists = {name: _listed(saved, name) for name in ("value", "best")}
+            lists = {kind: _listed(saved, kind) for kind in ("value", "best")}
             return State(lists["value"], lists["best"] or None, about["history"], about["seconds"])
     except Exception:  # no file, or one in which anything may be damaged: then the training starts anew
         return None

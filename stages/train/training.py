@@ -192,9 +192,9 @@ def make_optimizer(p: Train, steps: int) -> keras.optimizers.Optimizer:
 
 Values = list[tf.Tensor]  # of a part of a batch: loss, accuracy, gradients, statistics of batch normalisation
 TrainBlock = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, bool], tuple[tf.Tensor, tf.Tensor]]
-# A function that stays a function within a graph: TensorFlow would otherwise improve it together with its surroundings,
-# and its results would then depend, in the last bit, on how many of the parts a worker has.
-closed = partial(tf.function, experimental_attributes={"_noinline": True})
+# TensorFlow would otherwise inline these functions and optimise them together. The last bit of a result would then
+# depend on how many parts a worker has.
+not_inlined = partial(tf.function, experimental_attributes={"_noinline": True})
 
 
 def block_function(
@@ -215,8 +215,12 @@ def block_function(
     """
     parts = min(batch, p.micro_batches)
     if parts % run.workers:
-        key = "train.micro_batches" if parts == p.micro_batches else f"the number of parts of a batch of {batch} images"
-        raise UserError(f"{key} is {parts}, must be a multiple of the {run.workers} workers")
+        if parts == p.micro_batches:
+            raise UserError(f"train.micro_batches is {parts}, must be a multiple of the {run.workers} workers")
+        raise UserError(
+            f"a batch has only {batch} images, which {run.workers} workers cannot share equally: set a larger"
+            " train.batch_size, or use fewer machines"
+        )
     if run.workers > 1 and (layers := [layer.name for layer in layers_of(model) if counts_calls(layer)]):
         raise UserError(
             f"the layer {layers[0]} keeps a state of its own, which several workers do not share: take Dropout and"
@@ -261,7 +265,7 @@ def part_function(model: keras.Model, batch: int, p: Train) -> Callable[..., Val
     whether to augment: its share of the mean loss and of the accuracy, and their gradients."""
     classes = model.output_shape[-1]
 
-    @closed
+    @not_inlined
     def values(images: tf.Tensor, labels: tf.Tensor, indices: tf.Tensor, seed: tf.Tensor, augmented: bool) -> Values:
         x = tf.cast(tf.gather(images, indices), tf.float32)
         y = tf.gather(labels, indices)
@@ -286,7 +290,7 @@ def update_function(
     """A step, given its number and the values of all parts of the batch: it returns mean loss and accuracy."""
     layers = normalizing(model)
 
-    @closed
+    @not_inlined
     def update(done: tf.Tensor, parts: list[Values]) -> tuple[tf.Tensor, tf.Tensor]:
         end = len(parts[0]) - 2 * len(layers)
         loss, accuracy, *gradients = (tf.add_n(values) for values in zip(*(part[:end] for part in parts)))
@@ -305,7 +309,7 @@ def exchange_function(strategy: tf.distribute.Strategy | None) -> Callable[[list
     if strategy is None:
         return lambda mine: mine
 
-    @closed
+    @not_inlined
     def everyones(mine: list[Values]) -> list[Values]:
         shapes = [value.shape for value in mine[0]]
         flat = tf.stack([tf.concat([tf.reshape(value, [-1]) for value in values], axis=0) for values in mine])

@@ -26,7 +26,10 @@ MEASURES = {
 }
 IN_PIXELS = ("centre_x", "centre_y", "box_size")
 HALF = 128  # grey levels: the most that a pixel can vary around its mean
-LEAST_DISTANCE, LEAST_ROUGHNESS = 4.0, 0.1  # of other writers and pens; by 1 pixel off, 28x28 digits differ by 8
+LEAST_DISTANCE, LEAST_ROUGHNESS = (
+    4.0,
+    0.1,
+)  # other writers and pens differ by up to this; a shift by 1 pixel makes a distance of 8
 LEAST_PIXEL_GAP, LEAST_GROUP_GAP = 1.5, 1.2
 SOME = 5  # classes that a message names
 
@@ -110,8 +113,8 @@ def unlike(wholes: dict[str, ByClass], known: Reference, classes: list[str]) -> 
     for key, whole in wholes.items():
         found, root = portrait(whole), np.sqrt(np.maximum(whole.images, 1))
         distances = np.abs(found - expected)[:, :-1].mean(axis=1) - spread / root
-        least = np.maximum(expected[:, -1], 1)
-        roughness = (np.abs(found - expected)[:, -1] - 2 * rough_spread / root) / least
+        scale = np.maximum(expected[:, -1], 1)
+        roughness = (np.abs(found - expected)[:, -1] - 2 * rough_spread / root) / scale
         for name, values in (("distance", distances), ("roughness", roughness)):
             values = np.maximum(np.nan_to_num(values), 0)
             row[f"reference_{name}_{key}"] = float(values.max())
@@ -120,7 +123,9 @@ def unlike(wholes: dict[str, ByClass], known: Reference, classes: list[str]) -> 
 
 
 def set_apart(train: ByClass, classes: list[str]) -> dict[str, float | str]:
-    """How far a class is from every other one, which a network would learn instead: columns of the row about the set.
+    """How far the most unusual class is from every other one: columns of the row about the set.
+
+    A network could learn this difference alone, and not the shape.
 
     `class_gap`: the Kolmogorov-Smirnov distance from the nearest other class in one of MEASURES, less what so few
     images differ by chance. `pixel_gap`: the difference of the means in one pixel, in standard deviations of both.
@@ -129,15 +134,15 @@ def set_apart(train: ByClass, classes: list[str]) -> dict[str, float | str]:
     shares = train.measures.cumsum(axis=2) / images[:, None]
     chance = np.sqrt(1 / images[:, None] + 1 / images)
     gaps = np.array([_nearest(np.abs(each[:, None] - each).max(axis=2) - chance, train) for each in shares])
-    of, number = np.unravel_index(gaps.argmax(), gaps.shape)
+    measure, k = np.unravel_index(gaps.argmax(), gaps.shape)
 
     means, deviations = _pixels(train)
     pixels = np.array([_nearest_pixels(k, means, deviations, train) for k in range(len(images))])
     owner, place = np.unravel_index(pixels.argmax(), pixels.shape)
     return {
         "class_gap": float(gaps.max()),
-        "class_gap_of": list(MEASURES.values())[of],
-        "class_gap_class": classes[number],
+        "class_gap_of": list(MEASURES.values())[measure],
+        "class_gap_class": classes[k],
         "pixel_gap": float(pixels.max()),
         "pixel_gap_class": classes[owner],
         "pixel_gap_at": _pixel_at(int(place), train),

@@ -28,7 +28,7 @@ class Validate(Block):
 
 
 class Reference(Block):
-    """What the classes looked like when somebody was content with them, and how far from it they may be."""
+    """What each class should look like, measured from good images, and how far a class may be from it."""
 
     distance: float = Field(ge=0, le=255)
     roughness: float = Field(ge=0)
