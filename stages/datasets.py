@@ -70,10 +70,10 @@ class About(Block):
 
 
 class Named(Part):
-    """What the pages call an entry and its classes."""
+    """What the pages show of an entry, as far as it is there."""
 
-    about: About
-    classes: Classes
+    about: dict[str, Text] = Field(default_factory=dict)
+    classes: Classes | None = None
 
 
 class Choice(Part):
@@ -96,6 +96,5 @@ def entry(name: str, schema: type[P]) -> P:
     if name not in catalog:
         known = ", ".join(map(str, catalog))
         raise UserError(f"{parameters.FILE}: download.dataset is {name!r}, must be an entry of {FILE}: {known}")
-    if isinstance(catalog[name], dict) and catalog[name].keys() >= {"about", "classes"}:
-        parameters.check(name, catalog[name], Named, FILE)
+    parameters.check(name, catalog[name], Named, FILE)
     return parameters.check(name, catalog[name], schema, FILE)

@@ -12,7 +12,7 @@ from helpers.clone import ROOT, Clone
 from tools import identical
 
 pytestmark = pytest.mark.xdist_group("identical")
-PIPELINE_WRITES = 27  # dvc.lock and the outputs, metrics and plots of seven stages
+PIPELINE_WRITES = 31  # dvc.lock and the outputs, metrics and plots of seven stages
 
 
 @pytest.fixture(scope="session")

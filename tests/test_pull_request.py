@@ -33,7 +33,7 @@ class Runner(Clone):
         """Run the commands of the workflow's job one after the other, up to the first that fails; what that one
         printed to its error output, or None where all went well."""
         commands = scripts(self.folder, "pull-request.yml", "pipeline")
-        assert commands == ["make kind", "make reproduce", "make base", "make review"]
+        assert commands == ["make kind", "make verify", "make reproduce", "make base", "make review"]
         self.conclusion = "failure"
         for command in commands[1:]:
             ended = self.run("bash", "-e", "-c", command, BASE=base, OVERRIDE=override)

@@ -29,9 +29,13 @@ OUTPUTS = {
         "data/prepared/validation/labels.npy",
         "data/prepared/test/images.npy",
         "data/prepared/test/labels.npy",
+        "data/prepared/train.sha256",
+        "data/prepared/validation.sha256",
+        "data/prepared/test.sha256",
     ],
     "train": [
         "models/model.keras",
+        "models/model.sha256",
         "models/model.tflite",
         "models/out_of_fold.npz",
         "metrics/train.json",

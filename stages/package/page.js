@@ -94,6 +94,15 @@
     readStale();
   }
 
+  function lift() {
+    stroke = null;
+    const item = current();
+    if (!item.leftOut) return;
+    item.leftOut = false;
+    item.stale = true;
+    readStale();
+  }
+
   function drawByPointer() {
     let pointer = null;
     const place = ({ clientX, clientY }) => {
@@ -114,7 +123,9 @@
     });
     for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
       pad.addEventListener(name, ({ pointerId }) => {
-        if (pointerId === pointer) pointer = stroke = null;
+        if (pointerId !== pointer) return;
+        pointer = null;
+        lift();
       });
     }
   }
@@ -131,7 +142,7 @@
       if (pen.down) extend([[pen.x, pen.y]]);
     } else if (!event.repeat) {
       const { down } = pen;
-      if (down) stroke = null;
+      if (down) lift();
       else begin([pen.x, pen.y]);
       pen.down = !down;
     }
@@ -232,7 +243,10 @@
       if (live) item.canvas = canvas;
       Object.assign(item, { answer, error: "" });
     } catch (error) {
-      if (error.busy && (live || stroke)) return; // the next one will do
+      if (error.busy && (live || stroke)) {
+        item.leftOut = Boolean(stroke); // the next one will do, or the one when the pen is lifted
+        return;
+      }
       Object.assign(item, { answer: null, error: error.message });
     }
   }
