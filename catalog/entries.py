@@ -43,18 +43,21 @@ def as_yaml(name: str, entry: dict[str, Any]) -> str:
 
     def laid_out(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: laid_out(inner) for key, inner in value.items()}
+            return {quoted(key): laid_out(inner) for key, inner in value.items()}
         if isinstance(value, list):
             nested = any(isinstance(inner, list) for inner in value)
             value = CommentedSeq(map(laid_out, value))
             if not nested:
                 value.fa.set_flow_style()
-        if isinstance(value, str) and not re.fullmatch(r"[\w./ -]*", value):
-            return DoubleQuotedScalarString(value)  # on one line, a colon or a question mark would mean something
-        return value
+        return quoted(value)
+
+    def quoted(value: Any) -> Any:
+        # On one line, a colon or a question mark would mean something; `no` would in other programs.
+        plain = not isinstance(value, str) or re.fullmatch(r"[\w./ -]*", value)
+        return value if plain and not parameters.AMBIGUOUS.fullmatch(str(value)) else DoubleQuotedScalarString(value)
 
     writer = YAML()
     writer.width, writer.allow_unicode = 120, True
     text = StringIO()
-    writer.dump({name: laid_out(entry)}, text)
+    writer.dump({quoted(name): laid_out(entry)}, text)
     return text.getvalue()

@@ -5,6 +5,7 @@ DVC trusts the files in its cache: a bit that flips there is restored without a 
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,8 +24,11 @@ def check(listing: Path, *names: str) -> None:
 
     Without the list, as for files that a person made, there is nothing to compare with.
     """
-    lines = listing.read_text(encoding="utf-8").splitlines() if listing.exists() else []
-    for checksum, _, name in (line.partition("  ") for line in lines):
+    lines = listing.read_text(encoding="utf-8", errors="replace").splitlines() if listing.exists() else []
+    for line in lines:
+        checksum, _, name = line.partition("  ")
+        if not re.fullmatch(r"[0-9a-f]{64}  \S+", line):
+            raise UserError(f"{listing} is damaged: `make verify` finds the damage and says how to repair it")
         path = listing.parent / name
         if names and name not in names:
             continue
@@ -34,7 +38,10 @@ def check(listing: Path, *names: str) -> None:
             problem = f"is damaged: its checksum is not the one in {listing}"
         else:
             continue
-        raise UserError(f"{path} {problem}; `make verify` finds the damage and says how to repair it")
+        raise UserError(
+            f"{path} {problem}; `make verify` finds the damage and says how to repair it"
+            f" (if you put the file there yourself, delete {listing})"
+        )
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:

@@ -93,9 +93,12 @@ def rows(path: Path = FILE) -> list[tuple[int, dict[str, str]]]:
         raise UserError(f"{path}: is in UTF-16: save it as CSV in UTF-8")
     try:
         table = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        lines = [(table.line_num, {key: (row.get(key) or "").strip() for key in COLUMNS}) for row in table]
+        found = [(table.line_num, row) for row in table]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a table in UTF-8 ({error})") from None
+    if broken := [number for number, row in found if any("\n" in str(value) for value in row.values())]:
+        raise UserError(f"{path} line {broken[0]}: a value has a line break: take it out")
+    lines = [(number, {key: (row.get(key) or "").strip() for key in COLUMNS}) for number, row in found]
     columns = list(table.fieldnames or [])
     if len(columns) == 1 and (split := {";", "\t"} & {*columns[0]}):
         raise UserError(f"{path}: its columns are divided by {split.pop()!r}: save it with commas")

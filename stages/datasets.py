@@ -1,5 +1,6 @@
 """The catalog datasets.yaml: each stage reads the parts of the chosen entry that it uses, and no others."""
 
+import re
 import unicodedata
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -13,7 +14,7 @@ from stages.common.parameters import Block
 FILE = Path("datasets.yaml")
 LONGEST_NAME = 100  # characters of a class
 # Categories of Unicode that a page or a terminal obeys or does not show: control characters, marks of direction, …
-UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
 
 class Part(Block):
@@ -27,14 +28,16 @@ P = TypeVar("P", bound=Part)
 
 def visible(text: str) -> str:
     """Refuse a text that would not look like what it is, on a page or in a terminal."""
-    if unseen := [each for each in text if unicodedata.category(each) in UNSEEN and each != "\n"]:
+    # Many scripts, and emoji, need a joiner between two letters.
+    plain = re.sub(r"(?<=[^\W\d_]|[^\w\s])[\u200c\u200d]", "", text)
+    if unseen := [each for each in plain if unicodedata.category(each) in UNSEEN and each not in "\n\t"]:
         raise ValueError(f"must be text that can be seen, and holds the character U+{ord(unseen[0]):04X}")
     return text
 
 
 def one_line(text: str) -> str:
-    if "\n" in text:
-        raise ValueError("must be one line")
+    if {"\n", "\t"} & {*text}:
+        raise ValueError("must be one line without tabs")
     return text
 
 

@@ -42,3 +42,11 @@ def test_damage_is_told_with_the_file_and_what_to_do(listed, damage):
 
 def test_without_a_list_there_is_nothing_to_compare_with(tmp_path):
     checksums.check(tmp_path / "none.sha256")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"garbage\n", b"12  model.tflite\n"])
+def test_a_damaged_list_is_told(listed, content):
+    listing, *_ = listed
+    listing.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{listing} is damaged: `make verify`"):
+        checksums.check(listing)

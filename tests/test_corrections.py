@@ -196,3 +196,9 @@ def test_a_correction_of_an_image_that_is_not_there_stops_the_pipeline(here):
     assert ended.returncode == 1
     assert ended.stderr == ("preprocess: corrections.csv line 2: no image has this fingerprint: take the line out\n")
     here.well("git", "restore", "corrections.csv")
+
+
+def test_a_value_with_a_line_break_is_refused(tmp_path):
+    (tmp_path / "c.csv").write_text('dataset,image,from,to,pixels,note\ndigits,ab,1,2,,"two\nlines"\n')
+    with pytest.raises(UserError, match="c.csv line 3: a value has a line break"):
+        corrections.rows(tmp_path / "c.csv")

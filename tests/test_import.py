@@ -17,6 +17,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from catalog import entries
 from helpers.clone import ROOT
 from helpers.dataset import small_digits
 from stages.common import parameters
@@ -407,3 +408,10 @@ def test_data_that_were_moved_are_known_and_the_new_place_is_told(project, place
     place.rename(place.with_name("moved"))
     tool.main([str(place.with_name("moved"))])
     assert f"they lie elsewhere now: write {place.with_name('moved')}" in capsys.readouterr().out
+
+
+def test_names_that_other_programs_would_misread_are_quoted(tmp_path):
+    names = {"no": {"classes": ["yes", "no", "0020", "1_000", "12:30", "plain", "a b"], "about": {"on": 1, "n": 0.5}}}
+    text = "".join(entries.as_yaml(name, entry) for name, entry in names.items())
+    (tmp_path / "datasets.yaml").write_text(text, encoding="utf-8")
+    assert parameters.load(tmp_path / "datasets.yaml") == names == yaml.safe_load(text)

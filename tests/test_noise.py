@@ -65,3 +65,12 @@ def test_each_seed_is_trained_and_scored_by_the_stages(settled):
     assert found["accuracies"][0] == scored["accuracy"]
     assert found["accuracies"][1] != found["accuracies"][0]
     assert settled.well("git", "status", "--porcelain", "--", "metrics") == ""
+
+
+def test_two_at_once_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    with noise.alone(), pytest.raises(UserError, match="another `make noise` is running"), noise.alone():
+        pass
+    with noise.alone():
+        pass

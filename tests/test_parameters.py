@@ -472,6 +472,11 @@ def test_a_class_name_that_cannot_be_shown_is_refused_by_every_stage_and_by_make
         assert all(line.isprintable() for line in str(caught.value).splitlines())
 
 
+@pytest.mark.parametrize("name", ["می\u200cخواهم", "ශ්\u200dරී", "👨\u200d👩\u200d👧", "❤️", "שלום", "10 €", "Größe"])
+def test_names_in_any_script_may_have_the_joiners_that_it_needs(name):
+    datasets.visible(name)
+
+
 @pytest.mark.parametrize("key", ["title", "licence", "homepage", "citation"])
 def test_what_pages_say_about_the_data_can_be_seen(tmp_path, monkeypatch, catalog, key):
     catalog["digits"]["about"][key] = "left\u202eright"

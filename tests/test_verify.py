@@ -113,8 +113,8 @@ def test_rot_that_dvc_restores_and_takes_for_sound_is_removed_and_made_again(set
     assert told(settled) == (
         1,
         [
-            f"{PAGE} was damaged in the cache and is removed from it: `dvc repro` makes it again",
-            f"{PAGE} was damaged in the workspace and is removed: `dvc repro` makes it again",
+            f"{PAGE} was damaged in the cache and is moved to .dvc/tmp/damaged: `dvc repro` makes it again",
+            f"{PAGE} was damaged in the workspace and is moved to .dvc/tmp/damaged: `dvc repro` makes it again",
         ],
     )
     assert settled.reproduced()[0] == ["report"]
@@ -138,7 +138,7 @@ def test_a_remote_whose_copy_is_damaged_too_repairs_nothing(settled, tmp_path):
     output.rename(tmp_path / "kept")
     rot(place)
     with remote(settled, tmp_path / "remote"):
-        lost = f"{NETWORK} was damaged in the cache and is removed from it: `make comparison` makes it again"
+        lost = f"{NETWORK} was damaged in the cache and is moved to .dvc/tmp/damaged: `make comparison` makes it again"
         assert told(settled) == (1, [lost])
         assert not place.exists()
     (tmp_path / "kept").rename(output)
@@ -157,6 +157,26 @@ def test_a_file_of_another_run_is_removed_too(settled):
 def test_a_file_that_only_the_listing_of_its_folder_has_is_put_back(settled):
     stored(settled, TABLE).unlink()
     assert told(settled) == (0, [f"{TABLE} was missing in the cache: repaired"])
+    assert sound(settled)
+
+
+def test_what_no_stage_makes_is_never_deleted(settled):
+    own = settled.folder / "own.bin"
+    own.write_bytes(b"mine" * 1000)
+    settled.dvc("add", "own.bin")
+    md5 = yaml.safe_load((settled.folder / "own.bin.dvc").read_text())["outs"][0]["md5"]
+    try:
+        for path in (own, settled.folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]):
+            rot(path)
+        code, lines = told(settled)
+        assert code == 1 and all(line.endswith("moved to .dvc/tmp/damaged: no stage makes it") for line in lines)
+        kept = [path.read_bytes() for path in (settled.folder / ".dvc/tmp/damaged").iterdir() if md5[:8] in path.name]
+        assert len(kept) == 2 and all(content.startswith(b"minemine") for content in kept)
+    finally:
+        for name in ("own.bin", "own.bin.dvc", ".gitignore"):
+            settled.run("git", "checkout", "--", name)
+            if name != ".gitignore":
+                (settled.folder / name).unlink(missing_ok=True)
     assert sound(settled)
 
 

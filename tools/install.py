@@ -26,7 +26,8 @@ def main(requirements: str, stamp: str) -> None:
             return  # by the process that this one waited for
         if not PYTHON.exists() or subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True).returncode:
             base = getattr(sys, "_base_executable", sys.executable)  # make may have found the Python of .venv itself
-            subprocess.run([base, "-m", "venv", VENV], check=True)
+            gone = [] if PYTHON.exists() else ["--clear"]  # perhaps a link to a Python that is gone
+            subprocess.run([base, "-m", "venv", *gone, VENV], check=True)
         print(f"Installing {requirements} into {VENV} (a few minutes, once)", flush=True)
         quiet = [] if sys.stdout.isatty() else ["--quiet"]
         uv = shutil.which("uv")

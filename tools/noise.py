@@ -6,11 +6,13 @@ of comparison/params.yaml instead and writes comparison/noise/MODEL.json.
 """
 
 import argparse
+import fcntl
 import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from stages.common.files import write_json
 from stages.train.params import Train
 
 COMPARISON = Path("comparison/params.yaml")
-SCRATCH = Path("data/.noise")
+SCRATCH, LOCK = Path("data/.noise"), Path("data/.noise.lock")
 
 
 def main() -> None:
@@ -42,9 +44,21 @@ def main() -> None:
     recipe = results.recipe(block, *(checksum("train", path) for path in results.TRAINED_ON))
     measured = {"test_data": checksum("preprocess", results.TEST_DATA), "recipe": recipe}
     seeds = seeds_apart(block, chosen.seeds)
-    accuracies = [scored(block | {"seed": seed})["accuracy"] for seed in seeds]
+    with alone():
+        accuracies = [scored(block | {"seed": seed})["accuracy"] for seed in seeds]
     write_json(output, noise(seeds, accuracies) | measured)
     print(output.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Raise `UserError` if another `make noise` works in this repository: both would use the same folder."""
+    with LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError("another `make noise` is running here: wait until it has ended") from None
+        yield
 
 
 def compared(model: str) -> dict[str, Any]:

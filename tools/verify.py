@@ -3,7 +3,7 @@
 DVC trusts a read-only file of its cache, and an output whose size and time are as DVC left them. If a disk changes a
 byte of one, `dvc checkout` restores the wrong byte, `dvc status` finds nothing, and the next training learns from it.
 What is damaged is repaired from the workspace's copy, the cache or the remote, if one of them is sound. Otherwise it is
-removed, so that the pipeline makes it again.
+moved to .dvc/tmp/damaged, so that the pipeline makes it again and nothing is lost for good.
 """
 
 import logging
@@ -26,6 +26,8 @@ from record import cache, comparison, lock, readable
 from record.freshness import relative
 from stages.common.entry import UserError, no_arguments, run
 from stages.common.files import replacing
+
+ASIDE = Path(".dvc/tmp/damaged")
 
 
 def main() -> None:
@@ -70,6 +72,9 @@ def verified(repo: Repo) -> tuple[list[str], list[str]]:
     fetch(repo, wanted - set(sound.values()))
     arrived(folder, held)
 
+    for path in expected:
+        if path.is_symlink() and not path.exists():  # to what was put aside
+            path.unlink()
     names = owners(outputs, expected)
     told, lost = about_cache(states, held, names)
     more, worse = mended(repo, {path: expected[path] for path in found.keys() - sound.keys()}, held, names)
@@ -83,14 +88,15 @@ def about_cache(
     """Sentences about the objects that were damaged or missing: those that are repaired, those that are lost."""
     told, lost = [], []
     for md5 in sorted(states, key=lambda md5: (names.get(md5, ("~", "")), md5)):
-        name, command = names.get(md5, (f"a file of a run that no lock names ({md5[:8]})", ""))
+        unnamed = f"a file of a run that no lock names ({md5[:8]})", "if that run is asked for, it is made again"
+        name, command = names.get(md5, unnamed)
         what = f"{name} was {states[md5]} in the cache"
         if md5 in held:
             told.append(f"{what}: repaired")
+            (ASIDE / md5).unlink(missing_ok=True)
         else:
-            removed = " and is removed from it" if states[md5] == "damaged" else ""
-            remedy = f"`{command}` makes it again" if command else "if that run is asked for, it is made again"
-            lost.append(f"{what}{removed}: {remedy}")
+            moved = f" and is moved to {ASIDE}" if states[md5] == "damaged" else ""
+            lost.append(f"{what}{moved}: {command}")
     return told, lost
 
 
@@ -108,25 +114,35 @@ def mended(
                 shutil.copyfile(source, temporary)
             told.append(f"{name} was damaged in the workspace: repaired")
         else:
-            path.unlink()
-            lost.append(f"{name} was damaged in the workspace and is removed: `{command}` makes it again")
+            put_aside(path, f"{md5[:8]}-{path.name}")
+            lost.append(f"{name} was damaged in the workspace and is moved to {ASIDE}: {command}")
     return told, lost
 
 
 def arrived(folder: Path, held: dict[str, Path]) -> set[str]:
-    """Check the objects that are not in `held` yet. Sound ones come into it; the others are removed and returned."""
+    """Check the objects that are not in `held` yet. Sound ones come into it; the others are put aside and returned."""
     new = {md5: path for md5, path in cache.objects(folder).items() if md5 not in held}
     wrong = cache.damaged(new, "verify: the cache")
     for md5 in wrong:
-        new.pop(md5).unlink()
+        put_aside(new.pop(md5), md5)
     held |= new
     return wrong
+
+
+def put_aside(path: Path, name: str) -> None:
+    """Move a damaged file out of the way; it may be the only copy."""
+    ASIDE.mkdir(parents=True, exist_ok=True)
+    shutil.move(path, ASIDE / name)
 
 
 def restore_listings(repo: Repo, folders: Iterable[Output]) -> None:
     """Get back what the `folders` must hold: from the folder itself if it is as it was, or from the remote."""
     for out in folders:
-        if out.exists and out.get_hash() == out.hash_info:
+        try:
+            same = out.exists and out.get_hash() == out.hash_info
+        except FileNotFoundError:  # a link to what was put aside
+            same = False
+        if same:
             out.commit(relink=False)
         elif out.hash_info.isdir:
             fetch(repo, [out.hash_info.value])
@@ -154,18 +170,20 @@ def fetch(repo: Repo, checksums: Iterable[str]) -> None:
 
 
 def owners(outputs: Iterable[Output], expected: Mapping[Path, str]) -> dict[str, tuple[str, str]]:
-    """Checksum: the paths in the workspace that have it, and the command that makes them."""
+    """Checksum: the paths in the workspace that have it, and what makes them again."""
     paths: dict[str, list[Path]] = defaultdict(list)
     for path, md5 in [(Path(out.fs_path), out.hash_info.value) for out in outputs] + list(expected.items()):
         if path not in paths[md5]:
             paths[md5].append(path)
-    made = {Path(out.fs_path): relative(out.stage.path) for out in outputs}
+    made = {Path(out.fs_path): relative(out.stage.path) if out.stage.cmd else "" for out in outputs}
 
     def described(found: list[Path]) -> tuple[str, str]:
         pipelines = {made[each] for path in found for each in (path, *path.parents) if each in made}
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        command = "make comparison" if pipelines == {comparison.PIPELINE} else "dvc repro"
-        return relative(str(found[0])) + more, command
+        command = (
+            "`make comparison` makes it again" if pipelines == {comparison.PIPELINE} else "`dvc repro` makes it again"
+        )
+        return relative(str(found[0])) + more, "no stage makes it" if "" in pipelines else command
 
     return {md5: described(found) for md5, found in paths.items()}
 
