@@ -142,7 +142,7 @@ def test_a_remote_whose_copy_is_damaged_too_repairs_nothing(settled, tmp_path):
         assert told(settled) == (1, [lost])
         assert not place.exists()
     (tmp_path / "kept").rename(output)
-    assert told(settled) == (0, [f"{NETWORK} was damaged in the cache: repaired"])
+    assert told(settled) == (0, [f"{NETWORK} was missing in the cache: repaired"])
 
 
 def test_a_file_of_another_run_is_removed_too(settled):

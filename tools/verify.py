@@ -85,7 +85,7 @@ def verified(repo: Repo) -> tuple[list[str], list[str]]:
 def about_cache(
     states: Mapping[str, str], held: Mapping[str, Path], names: Mapping[str, tuple[str, str]]
 ) -> tuple[list[str], list[str]]:
-    """Sentences about the objects that were damaged or missing: those that are repaired, those that are lost."""
+    """Sentences about the objects that were damaged or missing: first what is well or no damage, then what is lost."""
     told, lost = [], []
     for md5 in sorted(states, key=lambda md5: (names.get(md5, ("~", "")), md5)):
         unnamed = f"a file of a run that no lock names ({md5[:8]})", "if that run is asked for, it is made again"
@@ -94,9 +94,10 @@ def about_cache(
         if md5 in held:
             told.append(f"{what}: repaired")
             (ASIDE / md5).unlink(missing_ok=True)
+        elif states[md5] == "missing":  # no damage: not everything was pulled
+            told.append(f"{what}: {command}")
         else:
-            moved = f" and is moved to {ASIDE}" if states[md5] == "damaged" else ""
-            lost.append(f"{what}{moved}: {command}")
+            lost.append(f"{what} and is moved to {ASIDE}: {command}")
     return told, lost
 
 
