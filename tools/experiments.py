@@ -6,6 +6,7 @@ commit. `dvc exp show` has every metric and parameter.
 
 import logging
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,7 @@ from record.results import NEEDED, NUMBERS, is_number
 from record.snapshot import PARAMETERS, leaves
 from stages.common.entry import UserError, no_arguments, run
 
+ENDLESS = 10_000  # characters of a line where no terminal ends it
 TITLES = ("name", "when", "accuracy", "95 % interval", "mistakes", "differs from the commit")
 
 
@@ -44,7 +46,7 @@ def main() -> None:
     except (DvcException, YAMLError) as error:
         raise UserError(" ".join(str(error).split())) from None
     rows = [row for state in states for row in flat(state)]
-    print(table(rows, shutil.get_terminal_size((120, 24)).columns))
+    print(table(rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else ENDLESS))
     if len(rows) == len(states):
         print("No experiment on this commit yet: dvc exp run -n NAME -S train.epochs=20")
 
