@@ -295,9 +295,16 @@ def decided(raw):
     return expected
 
 
-@pytest.mark.parametrize("by_writer", [True, False])
 @pytest.mark.parametrize(
-    ("processes", "size"), [("1", ""), ("1", "100"), ("1", "257"), ("3", ""), ("3", "100"), ("3", "257")]
+    ("by_writer", "processes", "size"),
+    [
+        (True, "1", ""),
+        (False, "1", "100"),
+        (True, "1", "257"),
+        (False, "3", ""),
+        (True, "3", "100"),
+        (False, "3", "257"),
+    ],
 )
 def test_ranges_and_processes_make_the_same_as_all_images_at_once(decided, monkeypatch, by_writer, processes, size):
     monkeypatch.setenv("STAGE_PROCESSES", processes)
