@@ -169,10 +169,9 @@ def test_experiments_are_a_table_with_the_accuracy_and_what_was_changed(launched
         experiments.main()
     title, here, commit, *others = capsys.readouterr().out.splitlines()
     assert re.split(r" {2,}", title) == list(experiments.TITLES)
-    assert re.search(r"^the working tree +\d\d\.\d\d% .* of 360  download.dataset=digits$", here)
+    assert re.search(r"^the working tree +\d\d\.\d\d% .* of 360  .*download.dataset=digits", here)
     assert re.search(r"^ma\w+ +\d{4}-\d\d-\d\d \d\d:\d\d +\d\d\.\d\d% .* of 10,000$", commit)
-    [run_of_the_launcher] = [line for line in others if line.endswith("  download.dataset=digits")]
-    assert re.findall(r"\d+\.\d+%", run_of_the_launcher) == re.findall(r"\d+\.\d+%", here)
+    assert any(re.search(r"\d\d\.\d\d% .* of 360  .*download.dataset=digits", line) for line in others)
 
 
 def test_the_table_says_what_went_and_what_has_no_numbers():
