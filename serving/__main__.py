@@ -20,7 +20,7 @@ import uvicorn
 from threadpoolctl import threadpool_limits
 
 from serving.app import create
-from serving.heads import within
+from serving.headers import within
 from serving.log import ROWS, Log
 from serving.reading import Reader
 from serving.revision import source

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from record import git, lock
+from record import git, lock, logs
 from stages import checksums
 from stages.common.entry import UserError
 
@@ -66,8 +66,7 @@ def _copy(checksums_of: dict[str, str], name: str, commit: str, folder: Path) ->
     from dvc.repo import Repo
     from dvc_data.hashfile.hash_info import HashInfo
 
-    for library in ("dvc", "dvc_data", "dvc_objects"):  # what is missing is said below, in one line
-        logging.getLogger(library).setLevel(logging.CRITICAL)
+    logs.handled_by(logging.NullHandler())  # what is missing is said below, in one line
     reason = "the remote lacks it or cannot be reached"
     with Repo() as repo:
         stored = {path: Path(repo.cache.local.oid_to_path(md5)) for path, md5 in checksums_of.items()}

@@ -13,7 +13,7 @@ from serving.log import Correction, Log
 from stages import corrections
 from stages.common.entry import UserError
 from stages.corrections import COLUMNS, fingerprint
-from tools.correct import as_png, write
+from tools.correct import Change, as_png, write
 
 CLASSES = list("0123456789")
 HEAD = ",".join(COLUMNS)
@@ -99,8 +99,8 @@ def test_a_change_leaves_the_other_lines_and_their_ends_as_they_are(tmp_path, mo
     head = "\ufeff" + ",".join([*reversed(COLUMNS), "note"])
     lines = [head, ",9,4,aa,mnist,why", "", ",8,4,bb,mnist,", ",7,4,cc,mnist,x"]
     (tmp_path / "corrections.csv").write_bytes((end.join(lines) + (end if last else "")).encode())
-    write([["mnist", "dd", "1", "2", ""]], {2: ["mnist", "aa", "4", "5", ""], 4: None})
-    after = [head, ",5,4,aa,mnist,", "", ",7,4,cc,mnist,x", ",2,1,dd,mnist,", ""]
+    write(Change([["mnist", "dd", "1", "2", ""]], {2: ["mnist", "aa", "4", "5", ""], 4: None}, "said elsewhere"))
+    after = [head, ",5,4,aa,mnist,why", "", ",7,4,cc,mnist,x", ",2,1,dd,mnist,", ""]
     assert (tmp_path / "corrections.csv").read_bytes().decode() == end.join(after)
 
 

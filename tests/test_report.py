@@ -426,8 +426,9 @@ def test_refusing_the_least_sure_images_is_told_in_numbers(tmp_path, monkeypatch
 
 def test_a_set_too_small_to_refuse_a_share_of_it_still_has_its_rows():
     predictions = np.array([(0.9, True), (0.3, False)], [("confidence", float), ("right", bool)])
-    assert {(row["refused"], row["mistakes"]) for row in tables.coverage_rows(predictions)} == {(0, 1)}
-    assert "<svg" in pictures.coverage(predictions["confidence"], predictions["right"], tables.REFUSED)
+    rows = tables.coverage_rows(predictions)
+    assert {(row["refused"], row["mistakes"]) for row in rows} == {(0, 1)}
+    assert "<svg" in pictures.coverage(predictions["confidence"], predictions["right"], rows)
 
 
 def test_the_runner_up_of_a_tie_is_never_the_prediction():

@@ -14,6 +14,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -23,7 +24,7 @@ from stages import corrections, datasets
 from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.common.files import replacing
-from stages.corrections import COLUMNS, FILE, SIDE, fingerprint
+from stages.corrections import COLUMNS, FILE, SIDE, Added, Relabelled, fingerprint
 from stages.datasets import Choice
 from stages.idx import read_idx, read_images
 from stages.preprocess.images import to_network_size
@@ -31,6 +32,15 @@ from stages.preprocess.params import Preprocess, Preprocessed
 
 RAW, PREPARED = Path("data/raw"), Path("data/prepared")
 PREFIXES = {"train": "train", "validation": "train", "test": "t10k"}
+
+
+class Change(NamedTuple):
+    """Rows for the end of the table, rows in place of lines by their number (None takes the line out), and what this
+    means, in words."""
+
+    rows: list[list[str]]
+    lines: dict[int, list[str] | None]
+    said: str
 
 
 def main() -> None:
@@ -48,43 +58,54 @@ def main() -> None:
     dataset = parameters.read("download", Choice).dataset
     classes = datasets.chosen(Preprocessed).classes
     before = corrections.read(dataset, classes)  # nothing is added to a table that cannot be read
-    rows: list[list[str]] = []
-    changed: dict[int, list[str] | None] = {}  # by the number of the line
     if chosen.index is None:
-        added = {fingerprint(each.image): each for each in before.added}
-        for image, label in from_the_page(chosen.log, classes):
-            row = [dataset, "", "", label, as_png(image)]
-            if (known := added.get(fingerprint(image))) is None:
-                rows.append(row)
-            elif classes[known.label] != label:
-                changed[known.line] = row
-        said = f"{len(rows):,} new of those made on the page"
-        said += f", {len(changed):,} with another label than before" if changed else ""
+        change = of_the_page(dataset, classes, before.added, chosen.log)
+    elif chosen.label is None:
+        raise UserError("LABEL is missing: give the right one, or an empty one to leave the image out")
     else:
-        if chosen.label is None:
-            raise UserError("LABEL is missing: give the right one, or an empty one to leave the image out")
-        corrections.class_number(chosen.label, classes, "LABEL")
-        image, label = existing(dataset, chosen.part or "train", chosen.index, classes)
-        row = [dataset, fingerprint(image), label, chosen.label, ""]
-        decided = next((each for each in before.relabelled if each.image == row[1]), None)
-        said = f"{label} → {chosen.label or 'left out'}"
-        if decided is None and label == chosen.label:
-            raise UserError(f"{chosen.part or 'train'} {chosen.index} is labelled {label} already")
-        if decided is None:
-            rows = [row]
-        elif label == chosen.label:
-            changed[decided.line] = None
-            said = f"{label}, as the data have it: line {decided.line} is taken out"
-        else:
-            changed[decided.line] = row
-            said += f", in place of what line {decided.line} said"
-    if rows or changed:
-        write(rows, changed)
-    print(f"correct: {FILE}: {said}")
-    if rows or changed:
+        change = of_one_image(dataset, classes, before.relabelled, chosen.part or "train", chosen.index, chosen.label)
+    print(f"correct: {FILE}: {change.said}")
+    if change.rows or change.lines:
+        write(change)
         print("next:    dvc repro && make compare")
     if chosen.part == "test":
         print("correct: test labels change the measure: results before and after cannot be compared image by image")
+
+
+def of_the_page(dataset: str, classes: list[str], added: list[Added], path: Path) -> Change:
+    """What the corrections logged at `path` change, of which some are `added` already."""
+    known = {fingerprint(each.image): each for each in added}
+    rows: list[list[str]] = []
+    lines: dict[int, list[str] | None] = {}
+    for image, label in from_the_page(path, classes):
+        row = [dataset, "", "", label, as_png(image)]
+        if (before := known.get(fingerprint(image))) is None:
+            rows.append(row)
+        elif classes[before.label] != label:
+            lines[before.line] = row
+    said = f"{len(rows):,} new of those made on the page"
+    return Change(rows, lines, said + (f", {len(lines):,} with another label than before" if lines else ""))
+
+
+def of_one_image(
+    dataset: str, classes: list[str], relabelled: list[Relabelled], part: str, index: int, to: str
+) -> Change:
+    """What it changes that image number `index` of `part` has the label `to`, or is left out if that is empty.
+
+    Raises `UserError` if there is no such image or class, or if nothing would change.
+    """
+    corrections.class_number(to, classes, "LABEL")
+    image, label = existing(dataset, part, index, classes)
+    row = [dataset, fingerprint(image), label, to, ""]
+    decided = next((each for each in relabelled if each.image == row[1]), None)
+    said = f"{label} → {to or 'left out'}"
+    if decided is None:
+        if label == to:
+            raise UserError(f"{part} {index} is labelled {label} already")
+        return Change([row], {}, said)
+    if label == to:
+        return Change([], {decided.line: None}, f"{label}, as the data have it: line {decided.line} is taken out")
+    return Change([], {decided.line: row}, f"{said}, in place of what line {decided.line} said")
 
 
 def from_the_page(path: Path, classes: list[str]) -> list[tuple[np.ndarray, str]]:
@@ -133,25 +154,25 @@ def as_png(image: np.ndarray) -> str:
     return base64.b64encode(content.getvalue()).decode()
 
 
-def write(rows: list[list[str]], changed: dict[int, list[str] | None]) -> None:
-    """Write `rows` at the end of the table, and those of `changed` in place of the lines of these numbers, from 1; None
-    takes a line out. All other lines, and the kind of line ends, stay as they are."""
+def write(change: Change) -> None:
+    """Write the `change`. All other lines, columns that others added, and the kind of line ends stay as they are."""
     before = FILE.read_bytes().decode() if FILE.exists() else ",".join(COLUMNS) + "\n"
     lines = io.StringIO(before, newline="").readlines()
     end = "\r\n" if lines[0].endswith("\r\n") else "\n"
     columns = next(csv.reader([lines[0].lstrip("\ufeff")]))
 
-    def as_line(row: list[str]) -> str:
+    def as_line(row: list[str], line: str = "") -> str:
+        others = next(csv.DictReader([line], columns), {})
         text = io.StringIO(newline="")
-        csv.DictWriter(text, columns, restval="", lineterminator=end).writerow(dict(zip(COLUMNS, row)))
+        csv.DictWriter(text, columns, restval="", lineterminator=end).writerow(others | dict(zip(COLUMNS, row)))
         return text.getvalue()
 
-    for number, row in changed.items():
-        lines[number - 1] = "" if row is None else as_line(row)
+    for number, row in change.lines.items():
+        lines[number - 1] = "" if row is None else as_line(row, lines[number - 1])
     kept = "".join(lines)
     kept += "" if kept.endswith(("\n", "\r")) else end
     with replacing(FILE) as path:
-        path.write_bytes((kept + "".join(map(as_line, rows))).encode())
+        path.write_bytes((kept + "".join(map(as_line, change.rows))).encode())
 
 
 if __name__ == "__main__":

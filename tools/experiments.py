@@ -16,7 +16,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from ruamel.yaml.error import YAMLError
 
-from record import git, lock, readable
+from record import git, lock, logs, readable
 from record.results import NEEDED, NUMBERS, is_number
 from record.snapshot import PARAMETERS, leaves
 from stages.common.entry import UserError, no_arguments, run
@@ -39,7 +39,7 @@ class Row:
 def main() -> None:
     readable.check()
     git.resolve("HEAD")
-    logging.getLogger("dvc").handlers = [logging.NullHandler()]
+    logs.handled_by(logging.NullHandler())
     try:
         with Repo() as repo:
             states = [state.dumpd() for state in repo.experiments.show()]

@@ -15,7 +15,7 @@ from dvc.fs import HTTPFileSystem
 from dvc.repo import Repo
 from dvc.scm import Git
 
-from record import readable
+from record import logs, readable
 from record.comparison import visible
 from stages.common.entry import UserError, no_arguments, run
 
@@ -33,8 +33,7 @@ def main() -> None:
     failures: list[logging.LogRecord] = []  # DVC logs a line for each file that fails, and raises only their number
     listener = logging.Handler(logging.ERROR)
     listener.emit = failures.append  # type: ignore[method-assign,assignment]
-    for name in ("dvc", "dvc_objects", "dvc_data"):
-        logging.getLogger(name).handlers = [listener]
+    logs.handled_by(listener)
     try:
         with visible(), Repo() as repo:
             lines = upload(repo)

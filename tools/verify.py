@@ -22,7 +22,7 @@ from dvc.repo import Repo, lock_repo
 from dvc_data.hashfile.hash_info import HashInfo
 from ruamel.yaml.error import YAMLError
 
-from record import cache, comparison, lock, readable
+from record import cache, comparison, lock, logs, readable
 from record.freshness import relative
 from stages.common.entry import UserError, no_arguments, run
 from stages.common.files import replacing
@@ -34,8 +34,7 @@ def main() -> None:
     readable.check()
     if not Path(lock.FILE).exists():
         raise UserError(f"{lock.FILE} is missing, so nothing says what must be here: `dvc repro` writes it")
-    for name in ("dvc", "dvc_objects", "dvc_data"):
-        logging.getLogger(name).handlers = [logging.NullHandler()]
+    logs.handled_by(logging.NullHandler())
     try:
         with comparison.visible(), Repo() as repo, lock_repo(repo):
             told, lost = verified(repo)

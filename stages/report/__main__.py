@@ -82,7 +82,9 @@ def draw(found: Inputs, computed: dict[str, Any], names: list[str], of_cells: li
         "roc": pictures.roc(found.roc, found.dataset["classes"], names),
         "confidence": pictures.confidence_histogram(found.predictions["confidence"], found.predictions["right"]),
         "reliability": pictures.reliability(found.reliability),
-        "coverage": pictures.coverage(found.predictions["confidence"], found.predictions["right"], tables.REFUSED),
+        "coverage": pictures.coverage(
+            found.predictions["confidence"], found.predictions["right"], computed["coverage_rows"]
+        ),
         "robustness": pictures.robustness(computed["robustness_rows"], accuracy),
     }
     if series := computed["series_rows"]:

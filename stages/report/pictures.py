@@ -3,7 +3,6 @@
 Every function returns one `<svg>` element as text.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -175,10 +174,10 @@ def reliability(bins: list[dict[str, str]]) -> str:
     return inline_svg("reliability", WIDTH, 240, paint)
 
 
-def coverage(confidence: np.ndarray, right: np.ndarray, refused: Sequence[float]) -> str:
+def coverage(confidence: np.ndarray, right: np.ndarray, rows: list[dict[str, Any]]) -> str:
     """Accuracy of the surest images by their share of all, from 90 %; `confidence` and `right` as for the histogram.
 
-    A dot stands for each of the shares `refused`.
+    A dot stands for each of the `rows`, those of `tables.coverage_rows`.
     """
     total = len(right)
     most = np.unique(np.linspace(0, total // 10, 101).astype(np.intp))  # of the least sure images, how many are refused
@@ -190,8 +189,8 @@ def coverage(confidence: np.ndarray, right: np.ndarray, refused: Sequence[float]
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         axes.plot(1 - most / total, accuracy, color=ACCENT)
-        dots = np.round(np.multiply(refused, total)).astype(np.intp)
-        axes.plot(1 - dots / total, 1 - (wrong - lost[dots]) / (total - dots), "o", color=ACCENT, markersize=6.5)
+        dots = [(1 - row["refused"] / total, row["accuracy"]) for row in rows]
+        axes.plot(*zip(*dots, strict=True), "o", color=ACCENT, markersize=6.5)
         axes.set_xlim(1.003, 0.897)
         highest = accuracy.max()
         room = max(highest - accuracy.min(), 0.001)

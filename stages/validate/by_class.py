@@ -26,10 +26,8 @@ MEASURES = {
 }
 IN_PIXELS = ("centre_x", "centre_y", "box_size")
 HALF = 128  # grey levels: the most that a pixel can vary around its mean
-LEAST_DISTANCE, LEAST_ROUGHNESS = (
-    4.0,
-    0.1,
-)  # other writers and pens differ by up to this; a shift by 1 pixel makes a distance of 8
+# Other writers and pens differ by up to this; a shift by 1 pixel makes a distance of 8.
+LEAST_DISTANCE, LEAST_ROUGHNESS = 4.0, 0.1
 LEAST_PIXEL_GAP, LEAST_GROUP_GAP = 1.5, 1.2
 SOME = 5  # classes that a message names
 

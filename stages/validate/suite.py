@@ -210,7 +210,7 @@ def set_checks(expect: Expect, classes: list[str]) -> list[Check]:
             *_split_classes(key, split, expect, len(classes)),
             *_split_images(key, split, expect),
         ]
-    return [*checks, *_both_splits(expect), *_class_apart(expect), *_groups_apart(expect), *_reference(expect)]
+    return [*checks, *_both_splits(expect), *_apart(expect), *_reference(expect)]
 
 
 def _split_size(key: str, split: str, count: int) -> list[Check]:
@@ -301,44 +301,37 @@ def _both_splits(expect: Expect) -> list[Check]:
 LEARNT = " A network would learn that, and not the shape. If it is meant, `make measure` prints new bounds"
 
 
-def _class_apart(expect: Expect) -> list[Check]:
-    checks = []
-    if expect.class_gap is not None:
-        checks.append(
-            Check(
-                column="class_gap",
-                high=expect.class_gap,
-                title="No class of train differs from every other in one measure (Kolmogorov-Smirnov distance)",
-                failure="train: class {class_gap_class} differs from every other class in one measure, {class_gap_of}:"
-                " Kolmogorov-Smirnov distance {class_gap:.4f}, expected {bound}." + LEARNT,
-            )
-        )
-    if expect.pixel_gap is not None:
-        checks.append(
-            Check(
-                column="pixel_gap",
-                high=expect.pixel_gap,
-                title="No class of train differs from every other in one pixel (standard deviations)",
-                failure="train: class {pixel_gap_class} differs from every other class in one pixel, {pixel_gap_at}:"
-                " {pixel_gap:.2f} standard deviations, expected {bound}." + LEARNT,
-            )
+def _apart(expect: Expect) -> list[Check]:
+    """No class, and no group of them, has what no other has."""
+    checks = _gap(
+        "class_gap",
+        expect.class_gap,
+        "No class of train differs from every other in one measure (Kolmogorov-Smirnov distance)",
+        "train: class {class_gap_class} differs from every other class in one measure, {class_gap_of}:"
+        " Kolmogorov-Smirnov distance {class_gap:.4f}",
+    )
+    checks += _gap(
+        "pixel_gap",
+        expect.pixel_gap,
+        "No class of train differs from every other in one pixel (standard deviations)",
+        "train: class {pixel_gap_class} differs from every other class in one pixel, {pixel_gap_at}:"
+        " {pixel_gap:.2f} standard deviations",
+    )
+    for key, split in SPLITS.items():
+        checks += _gap(
+            f"group_gap_{key}",
+            expect.group_gap,
+            f"No classes of {key} share a mark that the others lack (standard deviations)",
+            f"{split}: a mark of {{group_gap_classes_{key}}} that all others lack, {{group_gap_of_{key}}}:"
+            f" {{group_gap_{key}:.2f}} standard deviations",
         )
     return checks
 
 
-def _groups_apart(expect: Expect) -> list[Check]:
-    if expect.group_gap is None:
+def _gap(column: str, most: float | None, title: str, failure: str) -> list[Check]:
+    if most is None:
         return []
-    return [
-        Check(
-            column=f"group_gap_{key}",
-            high=expect.group_gap,
-            title=f"No classes of {key} share a mark that the others lack (standard deviations)",
-            failure=f"{split}: a mark of {{group_gap_classes_{key}}} that all others lack, {{group_gap_of_{key}}}:"
-            f" {{group_gap_{key}:.2f}} standard deviations, expected {{bound}}." + LEARNT,
-        )
-        for key, split in SPLITS.items()
-    ]
+    return [Check(column=column, high=most, title=title, failure=f"{failure}, expected {{bound}}.{LEARNT}")]
 
 
 def _reference(expect: Expect) -> list[Check]:

@@ -1,4 +1,5 @@
-"""A limit for the head of a request: uvicorn waits for its last line without end, and each costs a connection."""
+"""A time limit for the headers of a request: uvicorn would wait for their end for ever, and each wait costs a
+connection."""
 
 import asyncio
 from typing import Any
@@ -10,8 +11,8 @@ LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\
 
 
 def within(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol, which ends a connection whose next head is not there after so many seconds, however many
-    bytes of it have come. Between two requests, uvicorn's own limit holds."""
+    """uvicorn's protocol, which ends a connection whose next headers are not there after so many seconds, however
+    many bytes of them have come. Between two requests, uvicorn's own limit holds."""
 
     class Punctual(H11Protocol):
         late: asyncio.TimerHandle | None = None
