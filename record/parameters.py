@@ -10,18 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
+
 from stages import datasets
 from stages.common import parameters
 from stages.common.entry import UserError
 from stages.common.parameters import Block
-from stages.datasets import About, Classes, Disputed
+from stages.datasets import Disputed
 from stages.download.params import Download, Source
 from stages.evaluate.params import Evaluate
 from stages.package.params import Package
 from stages.preprocess.params import Prepare, Preprocess
 from stages.report.params import Report
 from stages.train.params import Train
-from stages.validate.params import Expect, Validate
+from stages.validate.params import Validate, Validated
 
 STAGES: dict[str, type[Block]] = {
     "download": Download,
@@ -37,15 +39,14 @@ COMPARISON = Path("comparison/params.yaml")
 FOLDER = Path(__file__).parent.parent / "stages"
 
 
-class Dataset(Block):
+class Dataset(Validated):
     """An entry of datasets.yaml."""
 
-    about: About
-    classes: Classes
+    model_config = ConfigDict(extra="forbid")
+
     disputed: Disputed
     prepare: Prepare
     source: Source
-    expect: Expect
 
 
 def check() -> None:

@@ -152,6 +152,8 @@ def test_a_mistake_gives_one_line_that_names_it(values, mistakes, path, value, l
             "digits.classes is ['a', 'b', 'a'], must have each name once, and has 'a' 2",
         ),
         ("mnist.expects", {}, "mnist.expects is unknown: misspelt"),
+        ("mnist.class_gap", 0.5, "mnist.class_gap is unknown: misspelt"),  # it belongs to `expect`
+        ("mnist.expect.reference.classes", [[0.0] * 17] * 9, "mnist.expect.reference.classes has 9 lists, must have"),
         ("mnist.disputed", [-1], "mnist.disputed.0 is -1, must be greater than or equal to 0"),
         ("kmnist.source.mirror_variable", "", "kmnist.source.mirror_variable is '', must name an environment variable"),
         ("fashion_mnist.about", None, "fashion_mnist.about is None, must be keys and values"),
