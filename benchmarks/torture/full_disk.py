@@ -46,10 +46,8 @@ def small(start: Path, reference: dict[str, str], disk: Path, room: float, *comm
         subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
         ended = run(folder, *command, seconds=300, **elsewhere)
         subprocess.run(["mount", "-o", "remount,size=1g", disk], check=True)
-        for bytecode in folder.rglob(
-            "__pycache__"
-        ):  # Python 3.11 may leave half a file on a full disk: CONTRIBUTING.md
-            shutil.rmtree(bytecode)
+        for bytecode in folder.rglob("__pycache__"):
+            shutil.rmtree(bytecode)  # Python 3.11 may leave half a file on a full disk: CONTRIBUTING.md
         return says_full(ended) + recovered(folder, reference, **elsewhere)
 
 

@@ -155,8 +155,8 @@ def in_plain_words(ended: Ended) -> list[str]:
 
 
 def recovered(folder: Path, reference: dict[str, str], **options: object) -> list[str]:
-    """What is wrong in `folder` after one more run of the pipeline, compared with the undisturbed run `reference`."""
-    again = run(folder, "dvc", "repro", seconds=300, **options)
+    """What is wrong in `folder` after one more `make run`, compared with the undisturbed run `reference`."""
+    again = run(folder, "tools.run", seconds=300, **options)
     if again.code:
         return [f"the next run failed: {' '.join(again.errors.split())[-300:]}"]
     return differences(reference, tree(folder))
