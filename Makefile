@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the virtual environment is made if it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help run import measure grow predict pictures serve drift correct test lint check fresh verify reproduce base kind review compare experiments history push resolve comparison noise score identical torture
+.PHONY: help run import measure grow predict pictures serve drift correct test lint check fresh verify reproduce base kind review compare experiments history push resolve comparison noise score identical torture audit
 .PHONY: lock python repository
 
 # Bytecode makes each stage start seconds faster.
@@ -52,6 +52,9 @@ lint: $(BIN)/.installed-dev ## check style and types
 
 check: $(BIN)/.installed ## check params.yaml and datasets.yaml: types, ranges, misspelt and unused keys
 	@python -m tools.check
+
+audit: $(BIN)/.installed-dev ## is a vulnerability known in a pinned package? asks the package index
+	@pip-audit --strict --no-deps --disable-pip --requirement requirements-dev.txt
 
 fresh: $(BIN)/.installed ## does dvc.lock fit this code and these parameters? needs no data (ALL=1: the comparison, too)
 	@python -m tools.fresh $(if $(ALL),--all)

@@ -121,6 +121,29 @@ def test_rot_that_dvc_restores_and_takes_for_sound_is_removed_and_made_again(set
     assert (settled.folder / PAGE).read_bytes() == before and sound(settled)
 
 
+@pytest.mark.parametrize(
+    ("stage", "path"),
+    [
+        ("train", TABLE),
+        ("train", "data/prepared/validation/images.npy"),
+        ("evaluate", "data/prepared/test/images.npy"),
+        ("evaluate", "models/model.tflite"),
+        ("package", "data/prepared/train/images.npy"),
+        ("package", "data/prepared/validation/images.npy"),
+        ("package", "models/model.tflite"),
+    ],
+)
+def test_a_stage_does_not_compute_with_what_is_damaged(settled, stage, path):
+    damaged = settled.folder / path
+    before = damaged.read_bytes()
+    rot(damaged)
+    ended = settled.python("-m", f"stages.{stage}")
+    damaged.write_bytes(before)
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert line.startswith(f"{stage}: {path} is damaged: its checksum is not the one in ")
+
+
 @pytest.mark.parametrize("path", [TABLE, FOLDER])
 def test_what_the_workspace_lacks_comes_from_the_remote(settled, tmp_path, path):
     place, output = stored(settled, path), settled.folder / path

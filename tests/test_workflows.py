@@ -126,7 +126,7 @@ def test_the_check_sees_what_it_is_there_for(check, name, pattern, fault):
 
 
 def test_every_workflow_that_is_meant_is_there():
-    assert NAMES == ["comment.yml", "main.yml", "pull-request.yml"]
+    assert NAMES == ["audit.yml", "comment.yml", "main.yml", "pull-request.yml"]
 
 
 def test_zizmor_finds_nothing():

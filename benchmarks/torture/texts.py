@@ -78,7 +78,7 @@ def parameters(content: bytes) -> Iterator[tuple[str, str, bytes]]:
         for stage in [list(keys)[number % 7], list(keys)[(number + 3) % 7]]:
             if (stage, name) not in (("package", "a float"),):
                 yield stage, name, changed(content, keys[stage], value.encode())
-    yield "download", "a key twice", content.replace(b"\ndownload:\n", b"\ndownload:\n  attempts: 3\n  attempts: 4\n")
+    yield "download", "a key twice", content.replace(b"download:\n", b"download:\n  attempts: 3\n  attempts: 4\n", 1)
     yield "download", "a block twice", content + b"download:\n  attempts: 3\n"
     yield "train", "an unknown key", content.replace(b"\ntrain:\n", b"\ntrain:\n  epoch: 3\n")
     yield "train", "an unknown model", changed(content, b"model", b"__import__('os').system('touch torture-was-here')")

@@ -21,7 +21,7 @@ MODEL, PREPARED = Path("models/model.tflite"), Path("data/prepared")
 def main() -> None:
     p, dataset = parameters.read("package", Package), datasets.chosen(Packaged)
     checksums.check(MODEL.with_name("model.sha256"), MODEL.name)
-    train, validation = (arrays.opened(PREPARED / part / "images.npy") for part in ("train", "validation"))
+    train, validation = (images(part) for part in ("train", "validation"))
 
     probabilities = probabilities_of(MODEL, PREPARED / "validation/images.npy")
     height, width, *channels = train.shape[1:]
@@ -45,6 +45,16 @@ def main() -> None:
         np.savez(path, allow_pickle=False, **compared)
     write_text(Path("reports/draw.html"), html)
     print(f"package: sure from a confidence of {package['threshold']:.1%} on; reports/draw.html is the page to try")
+
+
+def images(part: str) -> np.ndarray:
+    """The images uint8 (N, height, width) or (N, height, width, 3) of a prepared part, a memory map.
+
+    Raises `UserError` if the file is damaged.
+    """
+    name = f"{part}/images.npy"
+    checksums.check(PREPARED / f"{part}.sha256", name)
+    return arrays.opened(PREPARED / name)
 
 
 def threshold(confidences: np.ndarray, fraction: float) -> float:
