@@ -226,13 +226,16 @@ def downloads(base: Path, addresses: dict[str, str]) -> Iterator[Case]:
         yield stage("download", name, files | entry("mirror", sums), fine)
         told = f"sha256-gz:{hashlib.sha256(content).hexdigest()}"
         if "bomb" in name or "cut" in name or "half" in name or "endless" in name:
-            yield stage("download", f"{name}, as promised", files | entry("mirror", sums | {names[0]: told}))
+            promised = files | entry("mirror", sums | {names[0]: told})
+            fine = name == "gzip, a bomb in a bomb"  # 256 KB that have the promised checksum: `validate` refuses them
+            yield stage("download", f"{name}, as promised", promised, fine)
 
 
 def own_data(base: Path) -> Iterator[Case]:
     import_it = ("--name", "mine", "--", "mine")
     for name, content in damage.pictures():
-        yield tool("serving.predict", name, {"mine.png": content}, "mine.png")
+        black_below = name == "png, too few rows"  # as every viewer of pictures shows it
+        yield tool("serving.predict", name, {"mine.png": content}, "mine.png", may_pass=black_below)
         files = {f"mine/{label}/{number}.png": content for label in "01" for number in range(3)}
         yield tool("tools.import", f"a folder of {name}", files, *import_it)
     good = damage.zipped(x__npy=damage.npy(np.zeros((50, 8, 8), np.uint8)), y__npy=damage.npy(np.zeros(50, np.uint8)))

@@ -7,10 +7,22 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.torture.sandbox import Ended, Found, copied, in_plain_words, made, recovered, run, surroundings, tree
+from benchmarks.torture.sandbox import (
+    Ended,
+    Found,
+    copied,
+    in_plain_words,
+    made,
+    recovered,
+    run,
+    surroundings,
+    tree,
+    two_at_a_time,
+)
 from record.parameters import STAGES
 
 SAYS_SO = ("no space left", "file too large")
@@ -24,17 +36,23 @@ def full_disk(base: Path) -> Found:
     with TemporaryDirectory() as name:
         parent = Path(name)
         fresh = made(parent / "fresh")
-        if not mounts(parent / "try"):
-            print("full_disk: no right to mount, so that the size of a file is limited instead")
-            for kb in LIMITS_KB:
-                yield f"files of {kb} KB", limited(fresh, reference, parent / f"{kb}", kb)
-            return
-        print("full_disk: on a tmpfs of each size")
-        for room in ROOM_MB:
-            yield f"{room} MB left", small(fresh, reference, parent / f"{room}", room, "dvc", "repro", "--no-run-cache")
-        for stage in STAGES:
-            # The outputs of the stage are there: it needs room for a second copy.
-            yield f"{stage} alone", small(base, reference, parent / stage, 0.004, f"stages.{stage}")
+        if mounts(parent / "try"):
+            print("full_disk: on a tmpfs of each size", flush=True)
+            whole = ("dvc", "repro", "--no-run-cache")
+            tasks = [
+                (f"{room} MB left", partial(small, fresh, reference, parent / f"{room}", room, *whole))
+                for room in ROOM_MB
+            ]
+            tasks += [  # the outputs of the stage are there: it needs room for a second copy
+                (f"{stage} alone", partial(small, base, reference, parent / stage, 0.004, f"stages.{stage}"))
+                for stage in STAGES
+            ]
+        else:
+            print("full_disk: no right to mount, so that the size of a file is limited instead", flush=True)
+            tasks = [
+                (f"files of {kb} KB", partial(limited, fresh, reference, parent / f"{kb}", kb)) for kb in LIMITS_KB
+            ]
+        yield from two_at_a_time(tasks)
 
 
 def small(start: Path, reference: dict[str, str], disk: Path, room: float, *command: str) -> list[str]:

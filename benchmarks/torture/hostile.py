@@ -1,7 +1,6 @@
 """Damaged and hostile inputs: each must be refused with a line, at once, in little memory, and run nothing."""
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,20 +17,22 @@ from benchmarks.torture.sandbox import (
     litter,
     run,
     tree,
+    two_at_a_time,
 )
 
 
 def hostile(base: Path) -> Found:
     """Each case and what went wrong in it. `base` is a copy of the repository in which the pipeline has run."""
     harmless = []
-    with TemporaryDirectory() as folder, mirrors.serving(Path(folder)) as addresses, ThreadPoolExecutor(2) as pool:
+    with TemporaryDirectory() as folder, mirrors.serving(Path(folder)) as addresses:
         inputs = list(cases(base, addresses))
-        folders = [Path(folder) / f"case {number}" for number in range(len(inputs))]
-        for case, found in zip(inputs, pool.map(partial(tried, base), inputs, folders)):
+        places = [Path(folder) / f"case {number}" for number in range(len(inputs))]
+        tasks = [(case.name, partial(tried, base, case, place)) for case, place in zip(inputs, places, strict=True)]
+        for case, (name, found) in zip(inputs, two_at_a_time(tasks), strict=True):
             if case.may_pass and found == [ACCEPTED]:
-                harmless.append(case.name)
+                harmless.append(name)
                 found = []
-            yield case.name, found
+            yield name, found
     print(f"hostile: of {len(inputs)} inputs, {len(harmless)} were accepted, whose damage nobody can know:")
     print("\n".join(f"  {name}" for name in harmless))
 

@@ -1,14 +1,15 @@
 """kill -9 at moments spread over all stages: the next run ends with the bytes of an undisturbed one, and no litter."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.torture.sandbox import Found, copied, kill_group, recovered, run, started, tree
+from benchmarks.torture.sandbox import Found, copied, kill_group, recovered, run, started, tree, two_at_a_time
 from record.parameters import STAGES
 
 MOMENTS = 10  # of each stage, in each of two ways: dvc and all its children, and the stage's process alone
@@ -19,7 +20,7 @@ GRACE = 10  # seconds in which the processes of a killed group must have ended
 def kill(base: Path) -> Found:
     """Each moment and what went wrong after it. `base` is a copy of the repository in which the pipeline has run."""
     reference = tree(base)
-    with TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+    with TemporaryDirectory() as folder:
         spare = copied(base, Path(folder) / "durations")
         seconds = {name: duration(spare, "dvc", "repro", "--single-item", "--force", name) for name in STAGES}
         tasks = [
@@ -34,8 +35,12 @@ def kill(base: Path) -> Found:
             for number, at in enumerate(moments(sum(seconds.values()), WHOLE))
             for who in [("the group", "the stage")[number % 2]]
         ]
-        numbered = [(Path(folder) / f"moment {number}", *task) for number, task in enumerate(tasks)]
-        yield from pool.map(lambda task: killed(base, reference, *task), numbered)
+        yield from two_at_a_time(
+            [
+                (name, partial(killed, base, reference, Path(folder) / f"moment {number}", *task))
+                for number, (name, *task) in enumerate(tasks)
+            ]
+        )
 
 
 def moments(seconds: float, count: int) -> list[float]:
@@ -51,8 +56,8 @@ def duration(folder: Path, *command: str) -> float:
 
 
 def killed(
-    base: Path, reference: dict[str, str], folder: Path, name: str, at: float, command: tuple[str, ...], who: str
-) -> tuple[str, list[str]]:
+    base: Path, reference: dict[str, str], folder: Path, at: float, command: tuple[str, ...], who: str
+) -> list[str]:
     """What is wrong after a kill at `at` seconds and a second run."""
     copied(base, folder)
     process = started(folder, command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -67,7 +72,9 @@ def killed(
     again = run(folder, *(part for part in command if part != "--force"), seconds=300)
     if again.code:
         found.append(f"the second run failed: {again.errors.strip().splitlines()[-1:]}")
-    return name, found + recovered(folder, reference)
+    found += recovered(folder, reference)
+    shutil.rmtree(folder)
+    return found
 
 
 def stages_of(group: int) -> list[int]:

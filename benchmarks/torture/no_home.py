@@ -4,10 +4,21 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.torture.sandbox import Found, copied, in_plain_words, made, recovered, run, surroundings, tree
+from benchmarks.torture.sandbox import (
+    Found,
+    copied,
+    in_plain_words,
+    made,
+    recovered,
+    run,
+    surroundings,
+    tree,
+    two_at_a_time,
+)
 
 PLACES = ("Müller's  Zahlen $HOME #1 %s", "-rf", "x" * 200, "ﾃｽﾄ 🙂")
 CLOSED = (".git", ".dvc", "data", "models", "metrics", "reports", ".")
@@ -31,12 +42,11 @@ def no_home(base: Path) -> Found:
     with TemporaryDirectory() as name:
         parent = Path(name)
         fresh = made(parent / "fresh")
-        for what, variables in VARIABLES.items():
-            yield what, tried(fresh, reference, parent / what, variables)
-        for place in PLACES:
-            yield f"in the folder {place[:30]}", tried(fresh, reference, parent / place, {})
-        for closed in CLOSED:
-            yield f"{closed} read-only", tried(fresh, reference, parent / f"closed {closed}", {}, closed)
+        at = partial(tried, fresh, reference)
+        tasks = [(what, partial(at, parent / what, variables)) for what, variables in VARIABLES.items()]
+        tasks += [(f"in the folder {place[:30]}", partial(at, parent / place, {})) for place in PLACES]
+        tasks += [(f"{closed} read-only", partial(at, parent / f"closed {closed}", {}, closed)) for closed in CLOSED]
+        yield from two_at_a_time(tasks)
 
 
 def tried(

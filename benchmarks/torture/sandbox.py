@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -19,6 +20,8 @@ from record.copies import copy_repository
 CHANGES = {"download": {"dataset": "digits"}, "train": {"model": "fnn", "epochs": 2, "batch_size": 32}}
 FOREIGN = ("GIT_", "DVC_", "MAKE", "PYTHON", "TF_", "XDG_", "STAGE_SECONDS", "MNIST_MIRROR", "QMNIST_MIRROR")
 UNCOMPARED = (".git", ".dvc/tmp")  # what has times and process numbers in it
+Found = Iterator[tuple[str, list[str]]]  # what was tried, and what is wrong after it
+Part = Callable[[Path], Found]
 SECONDS, MEGABYTES, MEGABYTES_TRAINING = 60, 500, 1500
 ACCEPTED = "accepted"
 TEMPORARY = re.compile(r"(^|/)\.[^/]*\.\d+(\.[^/]*)?$|\.(new|part|tmp)(/|$)")
@@ -167,5 +170,7 @@ def litter(before: dict[str, str], after: dict[str, str]) -> list[str]:
     return [f"left {name}" for name in sorted(after.keys() - before.keys()) if TEMPORARY.search(name)]
 
 
-Found = Iterator[tuple[str, list[str]]]  # what was tried, and what is wrong after it
-Part = Callable[[Path], Found]
+def two_at_a_time(tasks: Sequence[tuple[str, Callable[[], list[str]]]]) -> Found:
+    """The name of each task and what it found to be wrong, in their order."""
+    with ThreadPoolExecutor(2) as pool:
+        yield from zip([name for name, _ in tasks], pool.map(lambda task: task[1](), tasks), strict=True)
