@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ FOLDER = Path(".dvc/cache")
 OBJECT = re.compile(r"[0-9a-f]{30}(\.dir)?")  # in a folder of the first two digits
 TEMPORARY = re.compile(r".*\.[\w-]{22}\.tmp")  # what DVC writes before it renames
 COPIES = Path(".dvc/tmp/exps")  # where `dvc exp run --queue` and `--temp` work, each with a lock of its own
+ASIDE = Path(".dvc/tmp/damaged")
 HOUR = 3600
 SECONDS = 10  # between two lines where no bar can be drawn
 
@@ -67,6 +69,12 @@ def _shown(found: Iterator[tuple[Path, str]], sizes: Mapping[Path, int], what: s
 def listing(path: Path) -> dict[str, str]:
     """Relative path: checksum of each file in a folder, as the sound .dir object `path` has it."""
     return {entry["relpath"]: entry["md5"] for entry in json.loads(path.read_bytes())}
+
+
+def put_aside(path: Path, name: str) -> None:
+    """Move a damaged file out of the way; it may be the only copy."""
+    ASIDE.mkdir(parents=True, exist_ok=True)
+    shutil.move(path, ASIDE / name)
 
 
 def litter(*folders: Path) -> list[Path]:

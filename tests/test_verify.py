@@ -16,6 +16,7 @@ import yaml
 
 from record import cache
 from stages.common.entry import run
+from stages.train import checkpoint
 from tools import check, fresh, history, push, verify
 from tools import run as launcher
 
@@ -276,15 +277,18 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+FAULTS = [
+    ("dvc.lock", "", "cannot be read as a lock, it is empty", "git restore dvc.lock"),
+    ("dvc.lock", "<<<<<<< ours\na: [", "has the marks of a merge conflict", "make resolve"),
+    (".dvc/tmp/rwlock", "", "no DVC command can start", "rm .dvc/tmp/rwlock"),
+    (".dvc/tmp/rwlock", "[1]", "no DVC command can start", "rm .dvc/tmp/rwlock"),
+]
+
+
 @pytest.mark.parametrize(
-    ("file", "content", "wrong", "remedy"),
-    [
-        ("dvc.lock", "", "cannot be read as a lock, it is empty", "git restore dvc.lock"),
-        ("dvc.lock", "<<<<<<< ours\na: [", "has the marks of a merge conflict", "make resolve"),
-        (".dvc/tmp/rwlock", "", "no DVC command can start", "rm .dvc/tmp/rwlock"),
-        (".dvc/tmp/rwlock", "[1]", "no DVC command can start", "rm .dvc/tmp/rwlock"),
-    ],
+    ("name", "file", "content", "wrong", "remedy"),
+    # The launcher goes on from the committed lock if this one is empty: below.
+    [(name, *fault) for name in COMMANDS for fault in FAULTS if (name, *fault[:2]) != ("run", "dvc.lock", "")],
 )
 def test_a_damaged_file_of_dvc_is_one_line_that_says_what_to_do(settled, name, file, content, wrong, remedy):
     path = settled.folder / file
@@ -307,3 +311,26 @@ def test_without_a_lock_there_is_nothing_to_verify_by(settled, tmp_path):
     finally:
         (tmp_path / "dvc.lock").rename(settled.folder / "dvc.lock")
     assert code == 1 and line.startswith("dvc.lock is missing")
+
+
+@pytest.mark.parametrize("rest", ["", "schema: '2.0'\nstages:\n  download:\n    cmd"])
+def test_the_launcher_goes_on_from_the_committed_lock_if_a_killed_run_left_a_part_of_it(settled, rest):
+    path = settled.folder / "dvc.lock"
+    before = path.read_bytes()
+    path.write_text(rest)
+    code, [told_first, *lines] = told(settled, launcher.main, "run")
+    assert code == 0 and any("nothing changed, so nothing ran" in line for line in lines)
+    assert told_first.startswith("dvc.lock was cut off by an interrupted run: that of the last commit is restored")
+    assert path.read_bytes() == before
+    assert (settled.folder / cache.ASIDE / "dvc.lock").read_text() == rest
+
+
+def test_the_launcher_removes_the_state_that_a_killed_training_left_and_no_other(settled):
+    with settled.current():
+        ours, theirs = checkpoint.folder(Path("models")), checkpoint.folder(Path("comparison/models/one"))
+        for folder in (ours, theirs):
+            folder.mkdir(parents=True)
+            (folder / "member 1.npz").touch()
+    assert told(settled, launcher.main, "run")[0] == 0
+    assert not (settled.folder / ours).exists()
+    shutil.rmtree(settled.folder / theirs)

@@ -6,9 +6,10 @@ says so and runs the embedded digits as a DVC experiment.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +17,11 @@ from typing import Any
 
 from record import cache, environment, lock, readable
 from record import parameters as every
-from record.git import WORKING_TREE, on_disk, stray_note
+from record.git import WORKING_TREE, content, on_disk, stray_note
 from stages import datasets
 from stages.common import parameters
 from stages.common.entry import UserError, no_arguments, run
+from stages.common.files import replacing
 from stages.datasets import Part
 from stages.download.params import Downloaded
 
@@ -40,6 +42,7 @@ class Titled(Part):
 
 
 def main() -> None:
+    restore_lock()
     readable.check([lock.FILE])
     every.check()
     tidy()
@@ -57,24 +60,67 @@ def main() -> None:
         variables = ({} if known_to_git() else NOBODY) | os.environ | {"STAGE_SECONDS": str(record)}
         if subprocess.run([sys.executable, "-m", "dvc", *command], env=variables).returncode:
             raise UserError("the pipeline stopped: the reason is above")
+        forget_training()
         lines = record.read_text().splitlines() if record.exists() else []
     print("\n" + summary([json.loads(line) for line in lines], asked))
 
 
+def restore_lock() -> None:
+    """Put the committed dvc.lock in place of one that is cut off: DVC writes it in place, and may be killed then."""
+
+    def restore() -> None:
+        committed = content("HEAD", lock.FILE) if cut_off() else None
+        if committed:
+            cache.put_aside(Path(lock.FILE), lock.FILE)
+            with replacing(Path(lock.FILE)) as path:
+                path.write_bytes(committed)
+            print(
+                f"run: {lock.FILE} was cut off by an interrupted run: that of the last commit is restored"
+                f" (the rest is in {cache.ASIDE})",
+                file=sys.stderr,
+            )
+
+    if cut_off():
+        alone(restore)
+
+
+def cut_off() -> bool:
+    """Whether dvc.lock cannot be read, though it has no marks of a merge conflict."""
+    text = on_disk(lock.FILE)
+    if text is None or b"<<<<<<<" in text:
+        return False
+    with suppress(UserError):
+        lock.parse(lock.FILE, text)
+        return False
+    return True
+
+
 def tidy() -> None:
     """Remove what interrupted writes left in the cache: after a full disk, that may be all the space there is."""
-    if not cache.litter(cache.FOLDER):
-        return
+
+    def sweep() -> None:
+        if count := cache.sweep(cache.FOLDER):
+            print(f"run: {count} unfinished files of an interrupted run removed from {cache.FOLDER}", file=sys.stderr)
+
+    if cache.litter(cache.FOLDER):
+        alone(sweep)
+
+
+def alone(act: Callable[[], None]) -> None:
+    """Call `act` while no DVC command works here; if one does, the next run will do it."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo, lock_repo
 
-    with (
-        suppress(DvcException),
-        Repo() as repo,
-        lock_repo(repo),
-    ):  # another command holds the lock: the next run does it
-        if count := cache.sweep(cache.FOLDER):
-            print(f"run: {count} unfinished files of an interrupted run removed from {cache.FOLDER}", file=sys.stderr)
+    with suppress(DvcException), Repo() as repo, lock_repo(repo):
+        act()
+
+
+def forget_training() -> None:
+    """Remove what a killed training left: once the pipeline is up to date, none goes on with it."""
+    if any(Path("data").glob(".training/*")):
+        from stages.train import checkpoint  # brings NumPy
+
+        shutil.rmtree(checkpoint.folder(Path("models")), ignore_errors=True)
 
 
 def offered(dataset: str) -> bool:

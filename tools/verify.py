@@ -27,8 +27,6 @@ from record.freshness import relative
 from stages.common.entry import UserError, no_arguments, run
 from stages.common.files import replacing
 
-ASIDE = Path(".dvc/tmp/damaged")
-
 
 def main() -> None:
     readable.check()
@@ -92,11 +90,11 @@ def about_cache(
         what = f"{name} was {states[md5]} in the cache"
         if md5 in held:
             told.append(f"{what}: repaired")
-            (ASIDE / md5).unlink(missing_ok=True)
+            (cache.ASIDE / md5).unlink(missing_ok=True)
         elif states[md5] == "missing":  # no damage: not everything was pulled
             told.append(f"{what}: {command}")
         else:
-            lost.append(f"{what} and is moved to {ASIDE}: {command}")
+            lost.append(f"{what} and is moved to {cache.ASIDE}: {command}")
     return told, lost
 
 
@@ -114,8 +112,8 @@ def mended(
                 shutil.copyfile(source, temporary)
             told.append(f"{name} was damaged in the workspace: repaired")
         else:
-            put_aside(path, f"{md5[:8]}-{path.name}")
-            lost.append(f"{name} was damaged in the workspace and is moved to {ASIDE}: {command}")
+            cache.put_aside(path, f"{md5[:8]}-{path.name}")
+            lost.append(f"{name} was damaged in the workspace and is moved to {cache.ASIDE}: {command}")
     return told, lost
 
 
@@ -124,15 +122,9 @@ def arrived(folder: Path, held: dict[str, Path]) -> set[str]:
     new = {md5: path for md5, path in cache.objects(folder).items() if md5 not in held}
     wrong = cache.damaged(new, "verify: the cache")
     for md5 in wrong:
-        put_aside(new.pop(md5), md5)
+        cache.put_aside(new.pop(md5), md5)
     held |= new
     return wrong
-
-
-def put_aside(path: Path, name: str) -> None:
-    """Move a damaged file out of the way; it may be the only copy."""
-    ASIDE.mkdir(parents=True, exist_ok=True)
-    shutil.move(path, ASIDE / name)
 
 
 def restore_listings(repo: Repo, folders: Iterable[Output]) -> None:
