@@ -69,29 +69,31 @@ def restore_lock() -> None:
     """Put the committed dvc.lock in place of one that is cut off: DVC writes it in place, and may be killed then."""
 
     def restore() -> None:
-        committed = content("HEAD", lock.FILE) if cut_off() else None
-        if committed:
-            cache.put_aside(Path(lock.FILE), lock.FILE)
+        if not cut_off():
+            return  # another command was writing it
+        cache.put_aside(Path(lock.FILE), lock.FILE)
+        then = "no commit has one, so every stage is run or looked up"
+        if committed := content("HEAD", lock.FILE):
+            then = "that of the last commit is restored"
             with replacing(Path(lock.FILE)) as path:
                 path.write_bytes(committed)
-            print(
-                f"run: {lock.FILE} was cut off by an interrupted run: that of the last commit is restored"
-                f" (the rest is in {cache.ASIDE})",
-                file=sys.stderr,
-            )
+        print(
+            f"run: {lock.FILE} was cut off by an interrupted run (the rest is in {cache.ASIDE}): {then}",
+            file=sys.stderr,
+        )
 
     if cut_off():
         alone(restore)
 
 
 def cut_off() -> bool:
-    """Whether dvc.lock cannot be read, though it has no marks of a merge conflict."""
+    """Whether dvc.lock lacks its end, or cannot be read although it has no marks of a merge conflict."""
     text = on_disk(lock.FILE)
     if text is None or b"<<<<<<<" in text:
         return False
     with suppress(UserError):
         lock.parse(lock.FILE, text)
-        return False
+        return not text.endswith(b"\n")
     return True
 
 
