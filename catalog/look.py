@@ -22,7 +22,7 @@ from stages.download import pictures
 from stages.download.contents import GZIP_MAGIC, LARGEST_FILE_BYTES, MirrorError, blocks_of
 from stages.download.mirrors import from_folder
 from stages.download.params import IDX_FILES, WHOLE_FOLDER
-from stages.download.readers import ZIP_MAGIC, arrow, npz_shapes
+from stages.download.readers import ZIP_MAGIC, arrow, bounded, npz_shapes
 
 LABELS = ("label", "labels", "class", "target", "y", "digit")  # usual names of a column of labels
 GROUPS = ("person", "writer", "author", "user", "group")  # and of one that says who made a picture
@@ -122,6 +122,7 @@ def with_sums(folder: Path, parts: dict[str, Any]) -> dict[str, Any]:
 
 def of_npz(folder: Path, name: str) -> Found:
     """Pairs of an array of images and one of labels, told by their shapes; the test pair by its name or its size."""
+    bounded(str(folder / name), folder / name, LARGEST_FILE_BYTES)
     shapes = npz_shapes(folder / name)
     pairs = []
     for key in (key for key, shape in shapes.items() if len(shape) > 2):
@@ -156,6 +157,7 @@ def of_csv(folder: Path, names: list[str]) -> Found:
     for name in names:
         with (folder / name).open("rb") as file:
             magic = file.read(4)
+        bounded(str(folder / name), folder / name, LARGEST_FILE_BYTES)
         packed: Any = "zip" if magic == ZIP_MAGIC else "gzip" if magic.startswith(GZIP_MAGIC) else None
         head = pd.read_csv(folder / name, header=None, nrows=ROWS, compression=packed, dtype=str)
         column = next((text for text in head.iloc[0] if str(text).lower() in LABELS), None)

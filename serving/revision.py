@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from record import git, lock, logs
 from stages import checksums
 from stages.common.entry import UserError
+from stages.download.addresses import unspoken
 
 FILES = ("models/model.tflite", "models/package.json", "models/reference.npz")
 
@@ -77,7 +78,7 @@ def _copy(checksums_of: dict[str, str], name: str, commit: str, folder: Path) ->
         except NoRemoteError:
             reason = "no remote is set up"
         except Exception as error:  # each kind of storage has a library with exceptions of its own
-            reason = " ".join(str(error).split()) or repr(error)
+            reason = unspoken(str(error) or repr(error))
     for path, place in stored.items():
         if not place.exists():
             raise UserError(

@@ -26,7 +26,7 @@ from stages.download import __main__ as stage
 from stages.download import contents as arrived_contents
 from stages.download import mirrors, threads, transfers
 from stages.download import writers as writers_of
-from stages.download.addresses import address, masked
+from stages.download.addresses import address, masked, unspoken
 from stages.download.contents import LARGEST_FILE_BYTES, MirrorError, verified
 from stages.download.mirrors import Limits, collect
 from stages.download.params import IDX_FILES, Download, Source
@@ -546,8 +546,17 @@ def test_a_scheme_whose_package_is_missing_names_it(tmp_path, scheme, package):
         ("https://host/path#secret", "https://host/path#***"),
         ("s3://key:secret@bucket/folder", "s3://***@bucket/folder"),
         ("s3://key:sec/ret@bucket/folder", "s3://***@bucket/folder"),
-        ("https://host:8080/path/a@b", "https://host:8080/path/a@b"),
-        ("/home/me/a?b=c", "/home/me/a?b=c"),
+        ("https://user:1/secret@host/", "https://***@host/"),  # a port, or a password with a slash
+        ("https://user:sec?ret@host/", "https://***@host/"),
+        ("https://user:sec#ret@host/", "https://***@host/"),
+        ("https://host/a;token=secret/b", "https://host/a;token=***/b"),
+        ("https://host/a%3Ftoken=secret", "https://host/a%3Ftoken=***"),
+        ("https:/user:secret@host/", "***@host/"),
+        ("https:\\\\user:secret@host", "***@host"),
+        ("//user:secret@host/", "***@host/"),
+        ("user:secret@host:/path", "***@host:/path"),
+        ("C:\\data\\mnist", "C:\\data\\mnist"),
+        ("/home/me/a?b=c", "/home/me/a?b=***"),
         ("/home/\x1b[2J\nme", "/home/\\x1b[2J\\nme"),
         ("https://host/\x1b[2J", "https://host/\\x1b[2J"),
         ("https://host/" + "a" * 1000, "https://host/" + "a" * 287 + "…"),
@@ -555,6 +564,11 @@ def test_a_scheme_whose_package_is_missing_names_it(tmp_path, scheme, package):
 )
 def test_an_address_is_printed_without_its_secrets(mirror, printed):
     assert masked(mirror) == printed
+
+
+def test_addresses_in_the_words_of_others_are_printed_without_their_secrets():
+    told = "500, message='x',\n url='http://u:p@host:80/r?token=secret/md5/ab', s3://bucket/a failed"
+    assert unspoken(told) == "500, message='x', url='http://***@host:80/r?token=***', s3://bucket/a failed"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """`make run`: what it runs, what it says, and what `make` offers."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +103,9 @@ def commands(finished, monkeypatch):
         return subprocess.CompletedProcess(command, code)
 
     monkeypatch.setattr(run.subprocess, "run", record)
+    monkeypatch.setattr(
+        run, "called", lambda *module, **options: record([sys.executable, "-m", *module], **options).returncode
+    )
     return given
 
 
@@ -246,3 +251,25 @@ def test_a_folder_without_git_or_without_a_commit_is_told_before_anything_is_ins
     assert not (tmp_path / ".venv").exists()
     subprocess.run(said[1].strip(), shell=True, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
     assert make("--dry-run", "repository").returncode == 0 and make("repository").stderr == ""
+
+
+def test_an_interrupted_command_may_put_its_things_in_order_before_the_launcher_ends(tmp_path):
+    """DVC does, and keeps everything locked if it is killed."""
+    (tmp_path / "slow.py").write_text(
+        "import pathlib, time\n"
+        "try:\n    pathlib.Path('begun').touch()\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    time.sleep(1)\n    pathlib.Path('in order').touch()\n"
+    )
+    begin = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background job ignores it
+    group = subprocess.Popen(
+        [sys.executable, "-c", f"{begin}; from record.children import called; called('slow')"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while not (tmp_path / "begun").exists():
+        assert group.poll() is None
+    os.killpg(group.pid, signal.SIGINT)
+    group.wait(60)
+    assert (tmp_path / "in order").exists()

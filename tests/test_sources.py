@@ -449,3 +449,21 @@ def test_libsvm_outside_its_range_is_refused(brought, digits, tmp_path):
     source = {"kind": "libsvm", "mirrors": ["mirror"], "files": sums(tmp_path / "mirror"), "train": ["a.txt"]}
     with pytest.raises(UserError, match="a.txt: values from 0 to 255, must be from -1 to 1"):
         brought(source | {"test_fraction": 0.2})
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv", "libsvm"])
+def test_a_small_file_that_holds_very_much_is_refused_before_it_is_read(brought, tmp_path, kind):
+    """The two zips are small, and would fill the memory; LIBSVM names the places of what is not 0."""
+    (tmp_path / "mirror").mkdir()
+    path = tmp_path / "mirror" / {"npz": "a.npz", "csv": "a.csv.zip", "libsvm": "a.txt"}[kind]
+    if kind == "libsvm":
+        path.write_text("1 20000000:0.5\n" * 100)
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as file:
+            for _ in range(130):
+                file.write(bytes(2**20))
+    names = {"npz": ["x", "y"]}.get(kind, [path.name])
+    source = {"kind": kind, "mirrors": ["mirror"], "files": sums(tmp_path / "mirror"), "train": names}
+    source |= {"test_fraction": 0.2, "largest_file_bytes": 2**27} | ({"label": "label"} if kind == "csv" else {})
+    with pytest.raises(UserError, match="source.largest_file_bytes"):
+        brought(source)

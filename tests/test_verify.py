@@ -145,6 +145,27 @@ def test_a_stage_does_not_compute_with_what_is_damaged(settled, stage, path):
     assert line.startswith(f"{stage}: {path} is damaged: its checksum is not the one in ")
 
 
+@pytest.mark.parametrize("damage", ["exchanged", "half", "not UTF-8", "another path"])
+def test_a_damaged_record_of_a_run_is_put_aside(settled, damage):
+    folder = settled.folder / ".dvc/cache/runs"
+    one, two, *_ = sorted(folder.glob("*/*/*"))
+    before = {path: path.read_bytes() for path in (one, two)}
+    one.write_bytes(
+        {
+            "exchanged": before[two],
+            "half": before[one][: len(before[one]) // 2],
+            "not UTF-8": b"\xff\xfe" + before[one],
+            "another path": before[one].replace(b"path: ", b"path: x"),
+        }[damage]
+    )
+    code, [line] = told(settled)
+    path = one.relative_to(settled.folder)
+    assert (code, line.partition(" and ")[0]) == (1, f"the run {path} was damaged")
+    assert not one.exists() and two.read_bytes() == before[two]
+    one.write_bytes(before[one])
+    assert sound(settled)
+
+
 @pytest.mark.parametrize("path", [TABLE, FOLDER])
 def test_what_the_workspace_lacks_comes_from_the_remote(settled, tmp_path, path):
     place, output = stored(settled, path), settled.folder / path

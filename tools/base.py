@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from record import documents, environment, git, rerun
+from record.children import called
 from record.snapshot import PARAMETERS
 from stages.common.entry import UserError, run
 from stages.common.parameters import parse
@@ -100,7 +101,7 @@ def made(folder: Path) -> str:
 def call(folder: Path, *module: str) -> None:
     """Run a Python module in `folder`, its seconds counted nowhere. Raises `UserError` if it fails."""
     variables = {name: value for name, value in os.environ.items() if name != "STAGE_SECONDS"}
-    if subprocess.run([sys.executable, "-m", *module], cwd=folder, env=variables).returncode:
+    if called(*module, cwd=folder, env=variables):
         raise UserError("its pipeline stopped here: the log of `make base` has the reason")
 
 

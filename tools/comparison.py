@@ -3,12 +3,12 @@
 Arguments go to `dvc repro`, such as `--pull` or `comparison/dvc.yaml:train@fnn`.
 """
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from record.children import called
 from record.comparison import PIPELINE, visible
 from stages.common.entry import UserError, run
 
@@ -17,8 +17,7 @@ SUMMARY = Path("comparison/summary.md")
 
 def main(arguments: Sequence[str]) -> None:
     with visible():
-        command = [sys.executable, "-m", "dvc", "repro", *(arguments or [PIPELINE])]
-        if subprocess.run(command).returncode:
+        if called("dvc", "repro", *(arguments or [PIPELINE])):
             raise UserError("the pipeline stopped: the reason is above")
     print(SUMMARY.read_text(encoding="utf-8"), end="")
 

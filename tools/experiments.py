@@ -19,7 +19,7 @@ from ruamel.yaml.error import YAMLError
 from record import git, lock, logs, readable
 from record.results import NEEDED, NUMBERS, is_number
 from record.snapshot import PARAMETERS, leaves
-from stages.common.entry import UserError, no_arguments, run
+from stages.common.entry import UserError, no_arguments, printable, run
 
 ENDLESS = 10_000  # characters of a line where no terminal ends it
 TITLES = ("name", "when", "accuracy", "95 % interval", "mistakes", "differs from the commit")
@@ -63,7 +63,7 @@ def row(state: Mapping[str, Any], name: str = "", status: str = "") -> Row:
     data, here = state.get("data") or {}, state["rev"] == "workspace"
     made = data.get("timestamp")
     return Row(
-        "the working tree" if here else name or state.get("name") or state["rev"][:7],
+        "the working tree" if here else printable(name or state.get("name") or state["rev"][:7]),
         "" if here or made is None else datetime.fromisoformat(str(made)).strftime("%Y-%m-%d %H:%M"),
         content(data, "metrics", NUMBERS),
         content(data, "params", PARAMETERS),

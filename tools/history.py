@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from record import git, history, readable, results
 from record.history import Point, comparable, moved
-from stages.common.entry import UserError, run
+from stages.common.entry import UserError, printable, run
 from stages.common.files import write_text
 from stages.pages import figures
 
@@ -53,7 +53,7 @@ def table(points: Sequence[Point], width: int) -> str:
         elif before and (found := moved(before, each)):
             lines.append(f"-- not trained alike, compare with care: {found}")
         middle = "  ".join(map(str.rjust, cells, widths)) if cells else each.problem
-        subject = each.change.subject if cells else ""
+        subject = printable(each.change.subject) if cells else ""
         lines.append(f"{each.change.name}  {each.change.date}  {middle.ljust(space)}  {subject}")
     return "\n".join(line.rstrip() if len(line) <= width else f"{line[: width - 1]}…" for line in lines)
 

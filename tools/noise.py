@@ -9,14 +9,13 @@ import argparse
 import fcntl
 import shutil
 import statistics
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from record import results
+from record.children import called
 from record.documents import dump
 from record.freshness import checksum
 from stages.common import parameters
@@ -91,7 +90,7 @@ def scored(block: Mapping[str, Any]) -> dict[str, Any]:
     paths = {"--model": "model.tflite", "--numbers": "evaluate.json", "--tables": "", "--predictions": ""}
     evaluate = ["stages.evaluate", *(part for key, name in paths.items() for part in (key, f"{SCRATCH}/{name}"))]
     for stage in (train, evaluate):
-        if subprocess.run([sys.executable, "-m", *stage]).returncode:
+        if called(*stage):
             raise UserError(f"training with seed {block['seed']} failed: the reason is above")
     numbers = results.json_object("evaluate.json", (SCRATCH / "evaluate.json").read_bytes())
     shutil.rmtree(SCRATCH)

@@ -18,6 +18,7 @@ from dvc.scm import Git
 from record import logs, readable
 from record.comparison import visible
 from stages.common.entry import UserError, no_arguments, run
+from stages.download.addresses import unspoken
 
 REMEDY = """push: no default remote is set up, so nothing was uploaded; to set one up (docs/remotes.md):
   dvc remote add -d shared URL
@@ -38,14 +39,14 @@ def main() -> None:
         with visible(), Repo() as repo:
             lines = upload(repo)
         if failures:
-            raise UserError(failures[0].getMessage())
+            raise UserError(unspoken(failures[0].getMessage()))
     except NoRemoteError:
         print(REMEDY)
         return
     except Exception as error:  # each kind of storage has a library with exceptions of its own
         logged = failures[0].exc_info if failures else None
         first = logged[1] if logged and logged[1] else error
-        reason = " ".join(str(first).split()) or repr(first)
+        reason = unspoken(str(first) or repr(first))
         raise UserError(f"the upload failed: {reason}; docs/remotes.md says how to set up a remote") from None
     for line in lines:
         print(f"push: {line}")

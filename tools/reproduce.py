@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from record import lock
+from record.children import called
 from stages.common.entry import UserError, no_arguments, run
 
 SECONDS = Path("reports/review/seconds.jsonl")
@@ -27,7 +28,7 @@ def main() -> None:
     done = False
     try:
         environment = os.environ | {"STAGE_SECONDS": str(SECONDS)}
-        done = dvc("repro", *pull, "dvc.yaml", env=environment).returncode == 0
+        done = called("dvc", "repro", *pull, "dvc.yaml", env=environment) == 0
     finally:
         if not done and before is not None:
             locked.write_bytes(before)

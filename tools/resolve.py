@@ -7,7 +7,6 @@ rest. Call it in the middle of a merge, a rebase, a cherry-pick or a revert, fro
 
 import argparse
 import re
-import subprocess
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatch
@@ -18,6 +17,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from record import git
+from record.children import called
 from record.comparison import visible
 from record.results import NOISE
 from stages.common.entry import UserError, run
@@ -73,8 +73,7 @@ def rerun(generated: Collection[str], pull: bool) -> None:
     pipelines = [file for file in WRITTEN if file == "dvc.yaml" or file in in_conflict]
     for file in pipelines:
         print(f"resolve: dvc repro {file}", flush=True)
-        command = [sys.executable, "-m", "dvc", "repro", *["--pull"] * pull, file]
-        if subprocess.run(command).returncode:
+        if called("dvc", "repro", *["--pull"] * pull, file):
             raise UserError("the pipeline stopped, the reason is above; mend it, `git add` it, and run this again")
     paths = sorted(path for path, file in written.items() if file in pipelines)
     git.git("add", "--", *paths)

@@ -17,6 +17,7 @@ from typing import Any
 
 from record import cache, environment, lock, readable
 from record import parameters as every
+from record.children import called
 from record.git import WORKING_TREE, content, on_disk, stray_note
 from stages import datasets
 from stages.common import parameters
@@ -58,7 +59,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         record = Path(folder) / "seconds.jsonl"
         variables = ({} if known_to_git() else NOBODY) | os.environ | {"STAGE_SECONDS": str(record)}
-        if subprocess.run([sys.executable, "-m", "dvc", *command], env=variables).returncode:
+        if called("dvc", *command, env=variables):
             raise UserError("the pipeline stopped: the reason is above")
         forget_training()
         lines = record.read_text().splitlines() if record.exists() else []

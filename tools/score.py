@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from record.documents import dump
-from stages import datasets
+from stages import checksums, datasets
 from stages.common import parameters
 from stages.common.entry import UserError, run
 from stages.datasets import About, Classes, Part
@@ -43,6 +43,7 @@ def main() -> None:
     options.add_argument("--json", action="store_true", help="print JSON")
     chosen = options.parse_args()
     dataset = same_classes(chosen.dataset)
+    checksums.check(MODEL.with_name("model.sha256"), MODEL.name)
     with TemporaryDirectory() as folder:
         images, labels = prepared(chosen.dataset, dataset.source, Path(folder))
     result = scored(Model(MODEL).predict(images), labels, dataset.classes)

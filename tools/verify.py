@@ -22,10 +22,11 @@ from dvc.repo import Repo, lock_repo
 from dvc_data.hashfile.hash_info import HashInfo
 from ruamel.yaml.error import YAMLError
 
-from record import cache, comparison, lock, logs, readable
+from record import cache, comparison, lock, logs, readable, runs
 from record.freshness import relative
 from stages.common.entry import UserError, no_arguments, run
 from stages.common.files import replacing
+from stages.download.addresses import unspoken
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
     except LockError:
         raise UserError("another DVC command is running: wait until it has ended") from None
     except (DvcException, YAMLError) as error:
-        raise UserError(" ".join(str(error).split())) from None
+        raise UserError(unspoken(str(error))) from None
     for line in told:
         print(f"verify: {line}", flush=True)
     if lost:
@@ -48,9 +49,12 @@ def main() -> None:
 
 def verified(repo: Repo) -> tuple[list[str], list[str]]:
     """Check and repair everything; sentences about what is well now, and about what is lost."""
+    told: list[str] = []
     folder = Path(repo.cache.local.path)
     outputs = [out for out in repo.index.outs if out.use_cache and out.hash_info]
     swept = cache.sweep(Path(repo.cache.local_cache_dir), *{Path(out.fs_path).parent for out in outputs})
+
+    lost = damaged_runs(Path(repo.cache.legacy.path) / "runs")
 
     held: dict[str, Path] = {}
     damaged = arrived(folder, held)
@@ -73,10 +77,21 @@ def verified(repo: Repo) -> tuple[list[str], list[str]]:
         if path.is_symlink() and not path.exists():  # to what was put aside
             path.unlink()
     names = owners(outputs, expected)
-    told, lost = about_cache(states, held, names)
-    more, worse = mended(repo, {path: expected[path] for path in found.keys() - sound.keys()}, held, names)
-    told, lost = told + more, lost + worse
+    for more, worse in (
+        about_cache(states, held, names),
+        mended(repo, {path: expected[path] for path in found.keys() - sound.keys()}, held, names),
+    ):
+        told, lost = told + more, lost + worse
     return told or ([] if lost else [summary(held, found, outputs, swept)]), lost
+
+
+def damaged_runs(folder: Path) -> list[str]:
+    """Put aside the records of runs that are not what their paths promise, and return a sentence about each."""
+    found = runs.damaged(folder)
+    for path in found:
+        cache.put_aside(path, path.name)
+    remedy = "the stage runs again if that run is asked for"
+    return [f"the run {relative(str(path))} was damaged and is moved to {cache.ASIDE}: {remedy}" for path in found]
 
 
 def about_cache(
@@ -156,7 +171,7 @@ def fetch(repo: Repo, checksums: Iterable[str]) -> None:
         except (NoRemoteError, FileNotFoundError):
             continue
         except Exception as error:  # each kind of storage has a library with exceptions of its own
-            reason = " ".join(str(error).split()) or repr(error)
+            reason = unspoken(str(error) or repr(error))
             print(f"verify: nothing is repaired from the remote, which cannot be read: {reason}", file=sys.stderr)
             return
 

@@ -25,13 +25,21 @@ def stored(name: str) -> str:
 
 
 def masked(mirror: str) -> str:
-    """`mirror` as it may be printed: `***` stands for user and password and for every value of the query."""
-    if not is_url(mirror):
-        return printable(_short(mirror))
-    folder, query = _split(mirror)
-    # The second form: a password with a slash in it, which is an invalid address, but a secret all the same.
-    folder = re.sub(r"(?<=://)([^/]*|[^/:]*:(?!\d*/).*)@", "***@", folder)
-    return printable(_short(folder + query[:1] + re.sub(r"([^&;=]*=)?[^&;]+", r"\1***", query[1:])))
+    """`mirror` as it may be printed: `***` stands for user and password and for every value of the query.
+
+    An invalid address is masked too: it may hold a password with a slash in it, or only one slash behind the scheme.
+    """
+    user = r"(?<=://)([^/]*|[^/:]*:.*)@" if is_url(mirror) else r"^(\w+:)?[/\\]*[^/\\:]*:.*@"
+    shown = re.sub(user, "***@", mirror, flags=re.DOTALL)
+    if is_url(mirror):
+        folder, query = _split(shown)
+        shown = folder + query[:1] + re.sub(r"([^&;=]*=)?[^&;]+", r"\1***", query[1:])
+    return printable(_short(re.sub(r"((?:[?&;#]|%3F|%26|%3B)[^=&;/]*=)[^&;/]+", r"\1***", shown)))
+
+
+def unspoken(text: str) -> str:
+    """`text` on one line, with every address in it `masked`: messages of other programs may hold one."""
+    return re.sub(r"\w+://[^\s'\"]+", lambda found: masked(found[0]), " ".join(text.split()))
 
 
 def _short(text: str) -> str:

@@ -6,7 +6,7 @@ import io
 import math
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -143,7 +143,8 @@ def opened(file: IO[bytes], name: str, size: int | None, channels: int) -> np.nd
         with Image.open(file, formats=FORMATS) as picture:
             if picture.width * picture.height > LARGEST_PICTURE:
                 raise UserError(f"{name}: {picture.width}×{picture.height} pixels are too many: scale it down")
-            plain = as_bytes(ImageOps.exif_transpose(picture)).convert("L" if channels == 1 else "RGB")
+            ImageOps.exif_transpose(picture, in_place=True)
+            plain = in_mode(as_bytes(picture), "L" if channels == 1 else "RGB")
     except UnidentifiedImageError:
         raise UserError(f"{name}: {NO_PICTURE}: use PNG, JPEG or the like") from None
     except (OSError, SyntaxError, ValueError, RuntimeError, struct.error) as error:
@@ -159,19 +160,32 @@ def as_bytes(picture: Image.Image) -> Image.Image:
         values = np.asarray(picture).clip(0, 65535).astype(np.uint32)
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        coloured = picture.convert("RGBA")
+        coloured = in_mode(picture, "RGBA")
         if coloured.getchannel("A").getextrema() == (255, 255):  # nothing shows through
             return coloured.convert("RGB")
-        ground = Image.new("RGBA", coloured.size, "black" if brightness(coloured) > LIGHT else "white")
-        return Image.alpha_composite(ground, coloured).convert("RGB")
+        ground = "black" if brightness(coloured) > LIGHT else "white"
+        plain = Image.new("RGB", coloured.size)
+        for top, strip in strips(coloured):
+            plain.paste(Image.alpha_composite(Image.new("RGBA", strip.size, ground), strip).convert("RGB"), (0, top))
+        return plain
     return picture if picture.mode in ("L", "RGB") else picture.convert("L" if picture.mode == "1" else "RGB")
 
 
-def brightness(picture: Image.Image) -> float:
-    """The mean grey level of what is visible of `picture`, RGBA; strip by strip, which bounds the memory."""
-    total = weight = 0.0
+def in_mode(picture: Image.Image, mode: str) -> Image.Image:
+    """`picture` in this mode of Pillow, itself if it has it: a copy of a large one would double the memory."""
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def strips(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The first row and the picture of each strip of `picture`, which bounds the memory of what is done to them."""
     for top in range(0, picture.height, STRIP):
-        strip = picture.crop((0, top, picture.width, min(top + STRIP, picture.height)))
+        yield top, picture.crop((0, top, picture.width, min(top + STRIP, picture.height)))
+
+
+def brightness(picture: Image.Image) -> float:
+    """The mean grey level of what is visible of `picture`, RGBA."""
+    total = weight = 0.0
+    for _, strip in strips(picture):
         pixels = np.asarray(strip, np.float64)
         total += float((pixels[..., :3].mean(axis=2) * pixels[..., 3]).sum())
         weight += float(pixels[..., 3].sum())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stages.common.entry import UserError
-from stages.download.contents import MirrorError, blocks
+from stages.download.contents import MirrorError, blocks, check_size
 from stages.download.params import IDX_FILES, Source
 from stages.download.parts import Part, Parts
 from stages.download.pictures import opened, stacked
@@ -33,6 +33,7 @@ def read_parts(source: Source, folder: Path) -> Parts:
         return {"train": idx_part(folder, train), "test": idx_part(folder, test)}
     if source.kind == "npz":
         [file] = source.files
+        bounded(file, folder / file, source.largest_file_bytes)
         return {part: npz_part(file, folder / file, arrays) for part, arrays in names.items() if arrays}
     read_file = {"csv": csv_part, "libsvm": libsvm_part, "parquet": parquet_part}[source.kind]
     parts = {part: [read_file(file, folder / file, source) for file in files] for part, files in names.items() if files}
@@ -46,6 +47,16 @@ def begins(path: Path, magic: bytes) -> bool:
     """Whether the file at `path` begins with `magic`."""
     with path.open("rb") as file:
         return file.read(len(magic)) == magic
+
+
+def bounded(file: str, path: Path, largest: int) -> None:
+    """Raise `UserError` if `path` is a zip that holds more than `largest` bytes: a small one may hold very many."""
+    if begins(path, ZIP_MAGIC):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                check_size(sum(member.file_size for member in archive.infolist()), largest, "decompressed")
+        except (zipfile.BadZipFile, MirrorError) as error:
+            raise UserError(f"{file}: {' '.join(str(error).split())}") from None
 
 
 def unpacked(folder: Path, archive: str, names: list[str], largest: int) -> Path:
@@ -119,6 +130,7 @@ def csv_part(file: str, path: Path, source: Source) -> Part:
     """The rows of a CSV file, plain or in a zip with nothing else: a column of labels, all others pixels in order."""
     import pandas as pd  # it takes half a second
 
+    bounded(file, path, source.largest_file_bytes)
     header = None if isinstance(source.label, int) else 0
     try:
         kind: Any = "zip" if begins(path, ZIP_MAGIC) else None
@@ -144,6 +156,9 @@ def libsvm_part(file: str, path: Path, source: Source) -> Part:
             values, labels = load_svmlight_file(plain, zero_based=False)
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{file}: not in LIBSVM's format ({error})") from None
+    rows, columns = values.shape
+    if 8 * rows * columns > source.largest_file_bytes:
+        raise UserError(f"{file}: {rows:,} rows of {columns:,} pixels are too many bytes (source.largest_file_bytes)")
     dense = values.toarray()
     if dense.size and (dense.min() < -1 or dense.max() > 1):
         raise UserError(f"{file}: values from {dense.min():g} to {dense.max():g}, must be from -1 to 1")
