@@ -75,8 +75,12 @@ def divided(part: Part, fraction: float) -> Parts:
         else:
             folds = StratifiedGroupKFold(max(2, round(1 / fraction)), shuffle=True, random_state=SEED)
             train, test = next(iter(folds.split(rows, part.labels, part.groups)))
-    except ValueError as error:
-        raise UserError(f"source.test_fraction is {fraction}: {error}") from None
+    except ValueError:
+        labels, counts = np.unique(part.labels, return_counts=True)
+        raise UserError(
+            f"source.test_fraction is {fraction}: too few images for a test part, {len(rows)} of {len(labels)} classes,"
+            f" {counts.min()} of class {labels[counts.argmin()]}: add some, or give the source a test part"
+        ) from None
     return {
         name: Part(part.images[chosen], part.labels[chosen], None if part.groups is None else part.groups[chosen])
         for name, chosen in (("train", np.sort(train)), ("test", np.sort(test)))
