@@ -89,7 +89,7 @@ push: $(BIN)/.installed ## upload the cache and every run in it to the remote, i
 resolve: $(BIN)/.installed ## settle a merge conflict in dvc.lock and metrics/
 	@python -m tools.resolve
 
-comparison: $(BIN)/.installed ## train and score the fourteen networks side by side (half an hour on MNIST, or more)
+comparison: $(BIN)/.installed ## train and score the fourteen networks side by side (an hour on MNIST, or more)
 	@python -m tools.comparison
 
 noise: $(BIN)/.installed ## measure how much the accuracy varies across SEEDS=5 seeds (MODEL=… of the comparison)

@@ -54,11 +54,11 @@ def draw(figure: Figure, axes: Axes, table: pd.DataFrame, cost: str) -> None:
 def label(axes: Axes, x: pd.Series, low: pd.Series, y: pd.Series, high: pd.Series, names: pd.Series) -> None:
     """Write each name beside its point (`x`, `y`), at the first place where it covers least.
 
-    What counts is other names, the intervals from `low` to `high`, and what is left of the axes.
+    What counts is other names and what is left of the axes, and where that is equal the intervals from `low` to `high`.
     """
     ends = [axes.transData.transform(np.column_stack([x, end])) for end in (low, high)]
-    taken = [Bbox([np.minimum(*pair), np.maximum(*pair)]).padded(3) for pair in zip(*ends)]
-    taken.append(Bbox.from_extents(-1e4, -1e4, axes.bbox.x0, 1e4))  # what is left of the axes
+    intervals = [Bbox([np.minimum(*pair), np.maximum(*pair)]).padded(3) for pair in zip(*ends)]
+    taken = [Bbox.from_extents(-1e4, -1e4, axes.bbox.x0, 1e4)]  # what is left of the axes
     for point, name in zip(zip(x, y), names):
         written = []
         for side, shift in itertools.product(("left", "right"), SHIFTS):
@@ -67,7 +67,8 @@ def label(axes: Axes, x: pd.Series, low: pd.Series, y: pd.Series, high: pd.Serie
                 axes.annotate(name, point, offset, textcoords="offset points", ha=side, va="center", fontsize=8)
             )
         boxes = [text.get_window_extent() for text in written]
-        best = min(range(len(boxes)), key=lambda number: boxes[number].count_overlaps(taken))
+        covered = [(box.count_overlaps(taken), box.count_overlaps(intervals)) for box in boxes]
+        best = covered.index(min(covered))
         taken.append(boxes[best])
         for text in written[:best] + written[best + 1 :]:
             text.remove()
