@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from record import cache
+from record import cache, leftovers
 from stages.common.entry import run
 from stages.train import checkpoint
 from tools import check, fresh, history, push, verify
@@ -255,7 +255,7 @@ def test_what_interrupted_writes_left_is_removed_unless_somebody_else_may_write_
         os.utime(old, (time.time() - 2 * cache.HOUR,) * 2)
         assert cache.sweep(cache.FOLDER) == 1 and new.exists()
         shutil.rmtree(queue.parent)
-        launcher.tidy()
+        leftovers.sweep()
         assert not new.exists()
 
 

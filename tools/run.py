@@ -9,20 +9,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from record import cache, environment, lock, readable
+from record import environment, leftovers, lock, readable
 from record import parameters as every
 from record.children import called
-from record.git import WORKING_TREE, content, on_disk, stray_note
+from record.git import WORKING_TREE, on_disk, stray_note
 from stages import datasets
 from stages.common import parameters
 from stages.common.entry import UserError, no_arguments, run
-from stages.common.files import replacing
 from stages.datasets import Part
 from stages.download.params import Downloaded
 
@@ -43,10 +42,10 @@ class Titled(Part):
 
 
 def main() -> None:
-    restore_lock()
+    leftovers.restore_lock()
     readable.check([lock.FILE])
     every.check()
-    tidy()
+    leftovers.sweep()
     if note := stray_note():
         print(f"run: {note}", file=sys.stderr)
     asked = parameters.load()["download"]["dataset"]
@@ -64,58 +63,6 @@ def main() -> None:
         forget_training()
         lines = record.read_text().splitlines() if record.exists() else []
     print("\n" + summary([json.loads(line) for line in lines], asked))
-
-
-def restore_lock() -> None:
-    """Put the committed dvc.lock in place of one that is cut off: DVC writes it in place, and may be killed then."""
-
-    def restore() -> None:
-        if not cut_off():
-            return  # another command was writing it
-        cache.put_aside(Path(lock.FILE), lock.FILE)
-        then = "no commit has one, so every stage is run or looked up"
-        if committed := content("HEAD", lock.FILE):
-            then = "that of the last commit is restored"
-            with replacing(Path(lock.FILE)) as path:
-                path.write_bytes(committed)
-        print(
-            f"run: {lock.FILE} was cut off by an interrupted run (the rest is in {cache.ASIDE}): {then}",
-            file=sys.stderr,
-        )
-
-    if cut_off():
-        alone(restore)
-
-
-def cut_off() -> bool:
-    """Whether dvc.lock lacks its end, or cannot be read although it has no marks of a merge conflict."""
-    text = on_disk(lock.FILE)
-    if text is None or b"<<<<<<<" in text:
-        return False
-    with suppress(UserError):
-        lock.parse(lock.FILE, text)
-        return not text.endswith(b"\n")
-    return True
-
-
-def tidy() -> None:
-    """Remove what interrupted writes left in the cache: after a full disk, that may be all the space there is."""
-
-    def sweep() -> None:
-        if count := cache.sweep(cache.FOLDER):
-            print(f"run: {count} unfinished files of an interrupted run removed from {cache.FOLDER}", file=sys.stderr)
-
-    if cache.litter(cache.FOLDER):
-        alone(sweep)
-
-
-def alone(act: Callable[[], None]) -> None:
-    """Call `act` while no DVC command works here; if one does, the next run will do it."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo, lock_repo
-
-    with suppress(DvcException), Repo() as repo, lock_repo(repo):
-        act()
 
 
 def forget_training() -> None:
