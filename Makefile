@@ -101,7 +101,7 @@ score: $(BIN)/.installed ## score the trained model on the test images of anothe
 identical: $(BIN)/.installed ## run the pipeline twice in unlike surroundings and compare every byte (PORTABLE=1: the digits)
 	@python -m tools.identical $(if $(PORTABLE),--portable)
 
-torture: $(BIN)/.installed ## try damage, kills and full disks on copies of the pipeline; minutes (PARTS="kill hostile")
+torture: $(BIN)/.installed ## try damage, kills and full disks on copies of the pipeline; half an hour (PARTS="kill hostile")
 	@python -m benchmarks.torture -- $${PARTS:-}
 
 lock: $(BIN)/.installed-dev ## pin the newest versions that requirements*.in allow
