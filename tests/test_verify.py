@@ -123,26 +123,28 @@ def test_rot_that_dvc_restores_and_takes_for_sound_is_removed_and_made_again(set
 
 
 @pytest.mark.parametrize(
-    ("stage", "path"),
+    ("command", "path"),
     [
-        ("train", TABLE),
-        ("train", "data/prepared/validation/images.npy"),
-        ("evaluate", "data/prepared/test/images.npy"),
-        ("evaluate", "models/model.tflite"),
-        ("package", "data/prepared/train/images.npy"),
-        ("package", "data/prepared/validation/images.npy"),
-        ("package", "models/model.tflite"),
+        ("stages.train", TABLE),
+        ("stages.train", "data/prepared/validation/images.npy"),
+        ("stages.evaluate", "data/prepared/test/images.npy"),
+        ("stages.evaluate", "models/model.tflite"),
+        ("stages.package", "data/prepared/train/images.npy"),
+        ("stages.package", "data/prepared/validation/images.npy"),
+        ("stages.package", "models/model.tflite"),
+        ("tools.score digits", "models/model.tflite"),
     ],
 )
-def test_a_stage_does_not_compute_with_what_is_damaged(settled, stage, path):
+def test_nothing_is_computed_with_what_is_damaged(settled, command, path):
     damaged = settled.folder / path
     before = damaged.read_bytes()
     rot(damaged)
-    ended = settled.python("-m", f"stages.{stage}")
+    ended = settled.python("-m", *command.split())
     damaged.write_bytes(before)
     assert ended.returncode == 1
     [line] = ended.stderr.splitlines()
-    assert line.startswith(f"{stage}: {path} is damaged: its checksum is not the one in ")
+    name = command.split()[0].partition(".")[2]
+    assert line.startswith(f"{name}: {path} is damaged: its checksum is not the one in ")
 
 
 @pytest.mark.parametrize("damage", ["exchanged", "half", "not UTF-8", "another path"])
