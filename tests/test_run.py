@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -270,6 +271,7 @@ def test_an_interrupted_command_may_put_its_things_in_order_before_the_launcher_
     )
     while not (tmp_path / "begun").exists():
         assert group.poll() is None
+        time.sleep(0.05)
     os.killpg(group.pid, signal.SIGINT)
     group.wait(60)
     assert (tmp_path / "in order").exists()

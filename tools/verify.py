@@ -49,7 +49,6 @@ def main() -> None:
 
 def verified(repo: Repo) -> tuple[list[str], list[str]]:
     """Check and repair everything; sentences about what is well now, and about what is lost."""
-    told: list[str] = []
     folder = Path(repo.cache.local.path)
     outputs = [out for out in repo.index.outs if out.use_cache and out.hash_info]
     swept = cache.sweep(Path(repo.cache.local_cache_dir), *{Path(out.fs_path).parent for out in outputs})
@@ -77,11 +76,9 @@ def verified(repo: Repo) -> tuple[list[str], list[str]]:
         if path.is_symlink() and not path.exists():  # to what was put aside
             path.unlink()
     names = owners(outputs, expected)
-    for more, worse in (
-        about_cache(states, held, names),
-        mended(repo, {path: expected[path] for path in found.keys() - sound.keys()}, held, names),
-    ):
-        told, lost = told + more, lost + worse
+    told, gone = about_cache(states, held, names)
+    more, worse = mended(repo, {path: expected[path] for path in found.keys() - sound.keys()}, held, names)
+    told, lost = told + more, lost + gone + worse
     return told or ([] if lost else [summary(held, found, outputs, swept)]), lost
 
 

@@ -26,8 +26,10 @@ def hostile(base: Path) -> Found:
     harmless = []
     with TemporaryDirectory() as folder, mirrors.serving(Path(folder)) as addresses:
         inputs = list(cases(base, addresses))
-        places = [Path(folder) / f"case {number}" for number in range(len(inputs))]
-        tasks = [(case.name, partial(tried, base, case, place)) for case, place in zip(inputs, places, strict=True)]
+        tasks = [
+            (case.name, partial(tried, base, case, Path(folder) / f"case {number}"))
+            for number, case in enumerate(inputs)
+        ]
         for case, (name, found) in zip(inputs, two_at_a_time(tasks), strict=True):
             if case.may_pass and found == [ACCEPTED]:
                 harmless.append(name)
